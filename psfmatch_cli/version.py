@@ -1,0 +1,3 @@
+"""The version of psfmatch; the build and every output read it here."""
+
+__version__ = "0.1.0"
