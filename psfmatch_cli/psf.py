@@ -1,0 +1,82 @@
+"""Point-spread functions: the little that matching needs of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psfmatch_cli.errors import InputError
+
+FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
+
+
+@dataclass(frozen=True)
+class Psf:
+    """A constant PSF image.
+
+    Parameters
+    ----------
+    image : ndarray, (n, n), float64
+        Centred on its middle pixel, odd sides, sum 1.
+    origin : str
+        Where it came from, for the log.
+    """
+
+    image: NDArray[np.float64]
+    origin: str = "given"
+
+    @classmethod
+    def from_image(cls, image, origin: str = "given") -> Psf:
+        """Psf from any positive image: trimmed to odd sides around its peak and normalised.
+
+        Raises
+        ------
+        InputError
+            If the image has no positive sum or is not two-dimensional.
+        """
+        image = np.array(image, dtype=np.float64)
+        if image.ndim != 2 or not np.isfinite(image).all() or image.sum() <= 0:
+            raise InputError(f"a PSF image ({origin}) must be two-dimensional and finite with a positive sum")
+        y, x = np.unravel_index(np.argmax(image), image.shape)
+        half = min(y, x, image.shape[0] - 1 - y, image.shape[1] - 1 - x)
+        image = image[y - half : y + half + 1, x - half : x + half + 1]
+        return cls(image / image.sum(), origin)
+
+    @property
+    def fwhm(self) -> float:
+        """Full width at half maximum in pixels: mean of the two slices through the centre.
+
+        Linear interpolation between pixels at half of the slice's maximum.
+        """
+        middle = self.image.shape[0] // 2
+        return 0.5 * (_slice_fwhm(self.image[middle]) + _slice_fwhm(self.image[:, middle]))
+
+    @property
+    def sigma(self) -> float:
+        """Gaussian sigma of the same FWHM, pixels."""
+        return self.fwhm / FWHM_PER_SIGMA
+
+
+def _slice_fwhm(profile: NDArray[np.float64]) -> float:
+    half = 0.5 * profile.max()
+    above = np.flatnonzero(profile >= half)
+    first, last = above[0], above[-1]
+    left = first - (profile[first] - half) / (profile[first] - profile[first - 1]) if first > 0 else 0.0
+    right = (
+        last + (profile[last] - half) / (profile[last] - profile[last + 1])
+        if last < len(profile) - 1
+        else float(len(profile) - 1)
+    )
+    return float(right - left)
+
+
+def gaussian_psf(fwhm: float, origin: str = "gaussian") -> Psf:
+    """Psf of a sampled circular Gaussian of the given FWHM in pixels."""
+    sigma = fwhm / FWHM_PER_SIGMA
+    half = max(3, int(np.ceil(5 * sigma)))
+    u = np.arange(-half, half + 1)
+    profile = np.exp(-0.5 * (u / sigma) ** 2)
+    image = np.outer(profile, profile)
+    return Psf(image / image.sum(), origin)
