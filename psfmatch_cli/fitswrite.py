@@ -1,0 +1,183 @@
+"""Exposure -> FITS file in the LSST layout."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from psfmatch_cli.errors import OutputError
+from psfmatch_cli.exposure import Exposure
+from psfmatch_cli.outputs import Card, atomic_path, card_value, printable
+
+log = logging.getLogger(__name__)
+
+#: Suffixes an exposure can be written with.
+SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz", ".fit.fz")
+
+#: Cards that describe the arrangement of the old file, are rewritten here, or refer to what is not written.
+STRUCTURAL = re.compile(
+    r"SIMPLE|BITPIX|NAXIS\d*|EXTEND|XTENSION|PCOUNT|GCOUNT|GROUPS|BSCALE|BZERO|BLANK|END|EXTNAME|EXTVER|EXTLEVEL"
+    r"|EXTTYPE|INHERIT|CHECKSUM|DATASUM|DATAMIN|DATAMAX|TFIELDS|THEAP|T(TYPE|FORM|UNIT|DIM|NULL|SCAL|ZERO|DISP)\d+"
+    r"|Z(IMAGE|TENSION|SIMPLE|BITPIX|NAXIS\d*|TILE\d+|CMPTYPE|NAME\d+|VAL\d+|QUANTIZ|DITHER0|PCOUNT|GCOUNT|EXTEND"
+    r"|BLANK|HECKSUM|DATASUM)|LTV\d|LTM\d_\d|MP_.*|AR_.*|EXPINFO_V|ARCHIVE_ID_.*"
+    r"|(SKYWCS|PSF|PHOTOCALIB|DETECTOR|FILTER|AP_CORR_MAP|VALID_POLYGON|COADD_INPUTS|TRANSMISSION_CURVE)_ID"
+    r"|FLUXMAG0(ERR)?|FILTER|BUNIT"
+)
+#: Cards of world coordinate systems, with or without the letter of an alternative one.
+COORDINATES = re.compile(
+    r"(WCSAXES|WCSNAME|LONPOLE|LATPOLE|RADESYS|RADECSYS|EQUINOX|EPOCH|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|CNAME)\d+"
+    r"|(CD|PC)\d+_\d+|(PV|PS)\d+_\d+)[A-Z]?|(CPDIS|CPERR|CQDIS|CQERR|DP|DQ|D2IM(DIS|ERR)|AXISCORR)\d+(\..*)?"
+    r"|(A|B|AP|BP)_(\d+_\d+|ORDER|DMAX)|D2IMEXT|WAT\d_\d+|PROJP\d+|PC\d{6}"
+)
+
+
+def write_exposure(
+    path: str | Path,
+    exposure: Exposure,
+    *,
+    cards: Iterable[Card] = (),
+    history: Iterable[str] = (),
+    overwrite: bool = False,
+) -> None:
+    """Write image, mask and variance, and the PSF if there is one, in the LSST layout.
+
+    The three planes come back bit for bit. The exposure's own header cards are kept, but for those of
+    the old file's structure and coordinates. ``.gz`` compresses the file, ``.fz`` its tiles, losslessly.
+
+    Parameters
+    ----------
+    path : str or Path
+        File ending in one of `SUFFIXES`.
+    exposure : Exposure
+        What to write.
+    cards : iterable of (keyword, value, comment), optional
+        Cards for the primary header, such as `psfmatch_cli.outputs.provenance_cards`.
+    history : iterable of str, optional
+        HISTORY lines.
+    overwrite : bool, optional
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    OutputError
+        If the suffix is not known or the file cannot be written.
+    """
+    name = Path(path).name.lower()
+    if not name.endswith(SUFFIXES):
+        raise OutputError(f"{path}: an exposure file must end in {', '.join(SUFFIXES)}")
+    hdus = exposure_hdus(exposure, cards, history)
+    if name.endswith(".fz"):
+        hdus = fits.HDUList([hdus[0], *(_compressed(hdu) for hdu in hdus[1:])])
+    with atomic_path(path, overwrite) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+        hdus.writeto(temporary, checksum=True)
+
+
+def exposure_hdus(exposure: Exposure, cards: Iterable[Card] = (), history: Iterable[str] = ()) -> fits.HDUList:
+    """The HDUs of an exposure file: primary, IMAGE, MASK, VARIANCE and perhaps PSF."""
+    primary = fits.PrimaryHDU()
+    copy_cards(exposure.header, primary.header)
+    if exposure.fluxmag0 is not None:
+        primary.header["FLUXMAG0"] = (exposure.fluxmag0, "counts of a magnitude 0 source")
+    if exposure.filter is not None:
+        primary.header["FILTER"] = (exposure.filter, "filter name")
+    append_cards(primary.header, cards)
+    for line in history:
+        primary.header.add_history(printable(line))
+    geometry = _geometry(exposure)
+    unit = exposure.header.get("BUNIT") if exposure.header is not None else None
+    units = {"IMAGE": unit, "MASK": None, "VARIANCE": f"{unit}**2" if unit else None}
+    planes = {"IMAGE": exposure.image, "MASK": exposure.mask, "VARIANCE": exposure.variance}
+    hdus = fits.HDUList([primary])
+    for name, plane in planes.items():
+        hdu = fits.ImageHDU(plane, name=name)
+        hdu.header["EXTTYPE"] = name
+        hdu.header["INHERIT"] = True
+        if units[name]:
+            append_cards(hdu.header, [("BUNIT", units[name], "")])
+        if name == "MASK":
+            append_cards(hdu.header, [(f"MP_{plane_name}", bit, "") for plane_name, bit in exposure.planes.items()])
+        hdu.header.extend(geometry, unique=True)
+        hdus.append(hdu)
+    if exposure.psf is not None:
+        hdus.append(fits.ImageHDU(np.asarray(exposure.psf.image, np.float64), name="PSF"))
+    return hdus
+
+
+def copy_cards(source: Any, target: fits.Header) -> None:
+    """Append the cards of a header that still hold; what FITS cannot write again is left out."""
+    skipped = 0
+    for card in source.cards if source is not None else ():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                if _kept(card.keyword):
+                    copy = fits.Card.fromstring(str(card))
+                    copy.verify("silentfix+exception")
+                    target.append(copy, end=True)
+        except (fits.VerifyError, ValueError, TypeError, UnicodeError, KeyError, Warning) as error:
+            log.debug("header card left out: %s", error)
+            skipped += 1
+    if skipped:
+        log.debug("%d header cards cannot be written again and are left out", skipped)
+
+
+def _kept(keyword: str) -> bool:
+    keyword = keyword.upper()
+    return not STRUCTURAL.fullmatch(keyword) and not COORDINATES.fullmatch(keyword)
+
+
+def append_cards(header: fits.Header, cards: Iterable[Card]) -> None:
+    """Set cards; names of more than 8 characters use the HIERARCH convention."""
+    for keyword, value, comment in cards:
+        long = len(keyword) > 8 or " " in keyword
+        with warnings.catch_warnings():
+            # A comment that does not fit is cut; the value is what counts.
+            warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+            header[f"HIERARCH {keyword}" if long else keyword] = (card_value(value), comment)
+
+
+def _geometry(exposure: Exposure) -> fits.Header:
+    """Cards of the celestial WCS, of the origin (the WCS "A"), and of the offset that viewers know."""
+    x0, y0 = exposure.xy0
+    header = wcs_cards(exposure.wcs) if exposure.wcs is not None else fits.Header()
+    for axis, start in ((1, x0), (2, y0)):
+        header[f"CTYPE{axis}A"] = "LINEAR"
+        header[f"CRPIX{axis}A"] = 1.0
+        header[f"CRVAL{axis}A"] = float(start)
+        header[f"CUNIT{axis}A"] = "PIXEL"
+    header["LTV1"], header["LTV2"] = float(-x0), float(-y0)
+    return header
+
+
+def wcs_cards(wcs: Any) -> fits.Header:
+    """Cards of a celestial WCS, numbers in full precision.
+
+    A distortion kept in lookup tables has no cards; it is left out with a warning.
+    """
+    if wcs.cpdis1 or wcs.cpdis2 or wcs.det2im1 or wcs.det2im2:
+        log.warning("the WCS has a distortion in lookup tables, which is not written; positions lose that correction")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        header = wcs.to_header(relax=True)
+    # astropy rounds to 12 digits: set the numbers again.
+    linear = wcs.wcs
+    for i in range(2):
+        header[f"CRPIX{i + 1}"] = float(linear.crpix[i])
+        header[f"CRVAL{i + 1}"] = float(linear.crval[i])
+        header[f"CDELT{i + 1}"] = float(linear.get_cdelt()[i])
+        for j in range(2):
+            header[f"PC{i + 1}_{j + 1}"] = float(linear.get_pc()[i, j])
+    return header
+
+
+def _compressed(hdu: fits.ImageHDU) -> fits.CompImageHDU:
+    """The HDU with losslessly compressed tiles."""
+    return fits.CompImageHDU(hdu.data, hdu.header, compression_type="GZIP_2", quantize_level=0.0)

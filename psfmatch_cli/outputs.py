@@ -1,0 +1,199 @@
+"""Writing files so that a reader never meets half of one, and saying in them how they were made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from psfmatch_cli.errors import OutputError, UsageError
+
+Card = tuple[str, Any, str]
+
+
+@contextmanager
+def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; it takes the name `path` when the block ends well.
+
+    The temporary file has the same suffixes. On any exception it is removed and `path` is untouched.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to make.
+    overwrite : bool, optional
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    OutputError
+        If the file exists and must not be replaced, or cannot be written.
+    """
+    path = Path(path)
+    check_output(path, overwrite)
+    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    try:
+        yield temporary
+        _publish(temporary, path, overwrite)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _publish(temporary: Path, path: Path, overwrite: bool) -> None:
+    """Give the temporary file its name; without overwrite a file that appeared meanwhile is kept."""
+    if overwrite:
+        os.replace(temporary, path)
+        return
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise OutputError(_exists(path)) from None
+    except OSError:
+        # No hard links on this file system: the check and the renaming are two steps here.
+        check_output(path, overwrite)
+        os.replace(temporary, path)
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Refuse a path that cannot be written to, before any work is done.
+
+    Raises
+    ------
+    OutputError
+        If it exists and must not be replaced, or its folder is missing or not writable.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder, expected a file name")
+    if path.exists() and not overwrite:
+        raise OutputError(_exists(path))
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path}: the folder {path.parent} is not writable")
+
+
+def check_outputs(
+    paths: Iterable[str | Path | None], inputs: Iterable[str | Path | None] = (), overwrite: bool = False
+) -> None:
+    """Refuse outputs that cannot be written, that are equal, or that are inputs; None entries are skipped.
+
+    Parameters
+    ----------
+    paths : iterable of str, Path or None
+        The files that will be written.
+    inputs : iterable of str, Path or None, optional
+        The files that are read; an HDU in brackets does not matter.
+    overwrite : bool, optional
+        Whether existing files may be replaced. Inputs never are.
+
+    Raises
+    ------
+    UsageError
+        If two outputs are one file, or an output is an input.
+    OutputError
+        If an output exists and must not be replaced, or its folder is missing or not writable.
+    """
+    read = {_real(_without_hdu(entry)): entry for entry in inputs if entry is not None}
+    seen: dict[Path, Path] = {}
+    for path in (Path(entry) for entry in paths if entry is not None):
+        real = _real(path)
+        if real in seen:
+            raise UsageError(f"two outputs have one name: {seen[real]} and {path}")
+        if real in read:
+            raise UsageError(f"the output {path} is also an input; an input is never overwritten")
+        check_output(path, overwrite)
+        seen[real] = path
+
+
+def _without_hdu(entry: str | Path) -> Path:
+    path = Path(entry)
+    if path.exists() or not path.name.endswith("]"):
+        return path
+    return Path(str(entry).rpartition("[")[0])
+
+
+def _real(path: Path) -> Path:
+    return path.resolve()
+
+
+def _exists(path: Path) -> str:
+    return f"{path}: already exists; use --overwrite to replace it"
+
+
+def settings_digest(settings: Mapping[str, Any]) -> str:
+    """Short fingerprint of settings: the first 16 hexadecimal digits of the SHA-256 of their JSON."""
+    return hashlib.sha256(to_json(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def to_json(value: Any, **options: Any) -> str:
+    """JSON text; numpy numbers, arrays and paths are taken as numbers, lists and strings."""
+    return json.dumps(value, default=_plain, ensure_ascii=True, **options)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, (Path, set, frozenset, tuple)):
+        return str(value) if isinstance(value, Path) else sorted(value)
+    raise TypeError(f"{type(value).__name__} cannot be stored as JSON")
+
+
+def provenance_cards(
+    version: str,
+    inputs: Mapping[str, str | Path],
+    settings: Mapping[str, Any] | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> list[Card]:
+    """Header cards that say how a file was made.
+
+    Parameters
+    ----------
+    version : str
+        Version of this program.
+    inputs : mapping of str to str or Path
+        File of each role; ``template`` and ``science`` become ``PMTMPL`` and ``PMSCI``, others ``PMIN1``...
+        Only the file's name is written, not its folder.
+    settings : mapping, optional
+        All settings; their fingerprint becomes ``PMCONFIG``.
+    values : mapping of str to value or (value, comment), optional
+        Further cards. Numbers that are not finite become cards without a value, as FITS has none.
+
+    Returns
+    -------
+    list of (keyword, value, comment)
+    """
+    cards: list[Card] = [("PROGRAM", "PSFMATCH", "program that made this file"), ("PMVERS", version, "its version")]
+    keywords = {"template": "PMTMPL", "science": "PMSCI"}
+    others = [role for role in inputs if role not in keywords]
+    keywords |= {role: f"PMIN{n}" for n, role in enumerate(others, start=1)}
+    cards += [(keywords[role], printable(Path(path).name), f"{role} file") for role, path in inputs.items()]
+    if settings is not None:
+        cards.append(("PMCONFIG", settings_digest(settings), "fingerprint of all settings"))
+    for keyword, entry in (values or {}).items():
+        value, comment = entry if isinstance(entry, tuple) else (entry, "")
+        cards.append((keyword, card_value(value), comment))
+    return cards
+
+
+def card_value(value: Any) -> Any:
+    """The value as a FITS card can hold it: plain numbers, None where not finite, printable ASCII text."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return printable(value) if isinstance(value, str) else value
+
+
+def printable(text: str) -> str:
+    """The text with everything but printable ASCII written as escapes, as FITS headers need it."""
+    return "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in text)

@@ -1,0 +1,151 @@
+"""Tables in FITS, ECSV and CSV files, by suffix."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from psfmatch_cli.errors import InputError, OutputError, UsageError
+from psfmatch_cli.outputs import Card, atomic_path, card_value
+
+if TYPE_CHECKING:
+    from astropy.io.fits import BinTableHDU
+    from astropy.table import Table
+
+log = logging.getLogger(__name__)
+
+#: Format of each suffix, as astropy calls it.
+FORMATS = {".fits": "fits", ".fit": "fits", ".fits.gz": "fits", ".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
+
+
+def table_format(path: str | Path) -> str:
+    """Format of a table file.
+
+    Raises
+    ------
+    UsageError
+        If the suffix is not one of `FORMATS`.
+    """
+    name = Path(path).name.lower()
+    for suffix, kind in FORMATS.items():
+        if name.endswith(suffix):
+            return kind
+    raise UsageError(f"{path}: a table file must end in {', '.join(FORMATS)}")
+
+
+def read_table(path: str | Path) -> Table:
+    """Table of a FITS (``file.fits``, ``file.fits[2]``, ``file.fits[NAME]``), ECSV or CSV file.
+
+    Strings come back as str, flags as bool, in all three formats; units and header values in FITS and ECSV.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, holds no table, or cannot be read.
+    UsageError
+        If the suffix is not known.
+    """
+    from astropy.io import fits
+    from astropy.table import Table
+
+    from psfmatch_cli.fitsfile import describe_hdus, find_hdu, open_fits, parse_path, read_data
+
+    where = parse_path(path)
+    kind = table_format(where.path)
+    if kind != "fits":
+        return _read_text_table(where.path, kind)
+    with open_fits(where.path) as hdus:
+        tables = [index for index, hdu in enumerate(hdus) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
+        index = tables[0] if tables else None
+        if where.hdu is not None:
+            index = find_hdu(hdus, where.hdu, where.path)
+        if index not in tables:
+            raise InputError(f"{where}: no table there; the file has {describe_hdus(hdus)}")
+        read_data(hdus, index, where.path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Table.read(hdus[index], format="fits", mask_invalid=False, character_as_bytes=False)
+
+
+def _read_text_table(path: Path, kind: str) -> Table:
+    from astropy.io.ascii import InconsistentTableError
+    from astropy.table import Table
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        table = Table.read(path, format=kind)
+    except (InconsistentTableError, ValueError, OSError) as error:
+        reason = (str(error).strip().splitlines() or ["empty"])[0]
+        raise InputError(f"{path}: not a readable table ({reason})") from error
+    for name in table.colnames:
+        column = table[name]
+        if column.dtype.kind == "U" and hasattr(column, "mask"):
+            # An empty string is a value, not a missing one.
+            table[name] = column = column.filled("")
+        # CSV knows no bool: a column of nothing but True and False was one.
+        if column.dtype.kind == "U" and len(column) and np.isin(column, ("True", "False")).all():
+            table[name] = column == "True"
+    return table
+
+
+def write_table(path: str | Path, table: Table, *, cards: Iterable[Card] = (), overwrite: bool = False) -> None:
+    """Write a table in the format of the suffix.
+
+    Parameters
+    ----------
+    path : str or Path
+        File ending in one of `FORMATS`.
+    table : Table
+        What to write; it is not changed.
+    cards : iterable of (keyword, value, comment), optional
+        Header cards; in ECSV they are the table's meta, in CSV they are left out.
+    overwrite : bool, optional
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    UsageError
+        If the suffix is not known.
+    OutputError
+        If the file cannot be written, or a column cannot be stored.
+    """
+    kind = table_format(path)
+    with atomic_path(path, overwrite) as temporary:
+        try:
+            if kind == "fits":
+                table_hdu(table, cards=cards).writeto(temporary, checksum=True)
+            else:
+                copy = table.copy(copy_data=False)
+                copy.meta.update({keyword: card_value(value) for keyword, value, _ in cards})
+                copy.write(temporary, format=kind)
+        except (ValueError, TypeError) as error:
+            raise OutputError(f"{path}: the table cannot be stored ({error})") from error
+
+
+def table_hdu(table: Table, name: str | None = None, cards: Iterable[Card] = ()) -> BinTableHDU:
+    """Binary table HDU with the columns, units, and those meta values that a FITS card can hold."""
+    from astropy.io import fits
+
+    from psfmatch_cli.fitswrite import append_cards
+
+    bare = table.copy(copy_data=False)
+    bare.meta = {}
+    with warnings.catch_warnings():
+        # Units that FITS does not know are written as they are.
+        warnings.simplefilter("ignore")
+        hdu = fits.table_to_hdu(bare)
+    append_cards(hdu.header, [(key.upper(), value, "") for key, value in table.meta.items() if _fits_card(key, value)])
+    append_cards(hdu.header, cards)
+    if name is not None:
+        hdu.name = name
+    return hdu
+
+
+def _fits_card(key: Any, value: Any) -> bool:
+    return isinstance(key, str) and isinstance(value, (bool, int, float, str, np.generic))
