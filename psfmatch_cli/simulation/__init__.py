@@ -1,0 +1,1 @@
+"""The parts of the simulator: settings, catalogue, optics and detector."""
