@@ -1,0 +1,220 @@
+"""The template on the science image's pixels.
+
+Every science pixel is followed to the sky and into the template (`psfmatch_cli.mapping`), where image and variance are
+resampled (`psfmatch_cli.resample`) and multiplied by the relative pixel area, so that an object keeps its
+counts. Pixels without a value are left out, those that lost more than a small part of their weight are
+NO_DATA. A template of much finer pixels is averaged instead (`psfmatch_cli.warp_adaptive`).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from psfmatch_cli.config import WarpConfig
+from psfmatch_cli.errors import RegistrationError, UsageError
+from psfmatch_cli.exposure import Exposure, MaskedImage
+from psfmatch_cli.grid import Overlap, SkyMap, determinant, find_overlap, has_sky, inside
+from psfmatch_cli.mapping import map_pixels
+from psfmatch_cli.psf import Psf
+from psfmatch_cli.repair import make_readable
+from psfmatch_cli.resample import REACH, ResamplingKernel, gather, locate, pack, padding, resampling_kernel
+from psfmatch_cli.warp_adaptive import SCALE_LIMIT, SIGMA, average_pixels
+from psfmatch_cli.warp_lanczos import resample_pixels
+from psfmatch_cli.warp_noise import autocorrelation, gaussian_autocorrelation
+
+logger = logging.getLogger(__name__)
+
+#: Science pixels at which the noise correlation is evaluated.
+N_CORRELATED = 600
+#: Departure of the local mapping from the identity up to which the PSF is kept as it is.
+PSF_TOLERANCE = 1e-3
+_SOLID_ANGLE = r"(?:sr|ster|steradian|arcsec|arcmin|deg|beam)(?![a-z])"
+#: "Jy/sr", "MJy sr-1", "mJy arcsec**(-2)", "Jy/beam", "erg/(s cm2 arcsec2)".
+_SURFACE_BRIGHTNESS = re.compile(rf"/\s*{_SOLID_ANGLE}|/\s*\([^)]*\b{_SOLID_ANGLE}|{_SOLID_ANGLE}[\s*^(]*-", re.I)
+
+
+@dataclass(frozen=True)
+class WarpResult:
+    """A warped template and what warping did to its noise.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        The template on the science pixels.
+    autocorrelation : ndarray, (2m+1, 2m+1)
+        Mean autocorrelation of white template noise after resampling, 1 at the middle; ``[m + dy, m + dx]``
+        belongs to pixels (dx, dy) apart. The variance plane V alone does not say how the noise averages: after
+        a convolution with K it is ``V sum_d autocorrelation(d) sum_u K(u) K(u + d)``.
+    sky_map : SkyMap
+        From science to template pixels.
+    method : str
+        Resampling kernel, or ``adaptive``.
+    """
+
+    exposure: Exposure
+    autocorrelation: NDArray[np.float64]
+    sky_map: SkyMap
+    method: str
+
+    def autocorrelation_at(self, x: float, y: float) -> NDArray[np.float64]:
+        """The autocorrelation at the science pixel (x, y), parent position."""
+        x0, y0 = self.exposure.xy0
+        return _autocorrelation(self.sky_map, self.method, np.array([x - x0]), np.array([y - y0]))
+
+
+def warp(template: Exposure, science: Exposure, config: WarpConfig | None = None, *, threads: int = 1) -> WarpResult:
+    """The template resampled onto the science pixels.
+
+    It keeps its own header, filter and calibration, has the science image's box and WCS, and its PSF goes through
+    the same mapping. The counts of an object are conserved; with a unit per solid angle, the surface brightness.
+
+    Parameters
+    ----------
+    template, science : Exposure
+        Both with a celestial WCS.
+    config : WarpConfig, optional
+        Kernels and their limits.
+    threads : int
+        Blocks of rows worked on at a time.
+
+    Raises
+    ------
+    RegistrationError
+        If an image has no WCS, or the two do not overlap.
+    InputError
+        If the template has no usable pixel.
+    UsageError
+        If the mask kernel is wider than the image kernel.
+    """
+    config = config or WarpConfig()
+    _check(template, science, config)
+    sky_map = SkyMap(science.wcs, template.wcs)
+    overlap = find_overlap(sky_map, template, science)
+    jacobian = sky_map.jacobian(overlap.x, overlap.y)
+    scale = float(abs(determinant(jacobian)) ** -0.5)
+    method = "adaptive" if scale < SCALE_LIMIT else config.warping_kernel_name
+    pixels = _pixels(template, science, sky_map, config, method, threads)
+    psf = None if template.psf is None else warp_psf(template.psf, jacobian, method)
+    logger.info(
+        "warp: %s onto the pixels of %s, kernel %s, pixel scale ratio %.4f, %.1f %% of the pixels have a value",
+        template.name,
+        science.name,
+        method,
+        scale,
+        100 * np.isfinite(pixels.image).mean(),
+    )
+    positions = _correlated_pixels(sky_map, template, science, overlap)
+    return WarpResult(
+        exposure=template.with_pixels(replace(pixels, xy0=science.xy0), wcs=science.wcs, psf=psf),
+        autocorrelation=_autocorrelation(sky_map, method, *positions),
+        sky_map=sky_map,
+        method=method,
+    )
+
+
+def _check(template: Exposure, science: Exposure, config: WarpConfig) -> None:
+    for exposure in (template, science):
+        if not has_sky(exposure):
+            raise RegistrationError(
+                f"{exposure.name} has no celestial WCS, so {template.name} cannot be warped onto the pixels of "
+                f"{science.name}; solve both astrometrically, or resample one to the other first"
+            )
+    image, mask = config.warping_kernel_name, config.mask_warping_kernel_name
+    if mask and REACH[mask] > REACH[image]:
+        raise UsageError(
+            f"the mask warping kernel {mask} is wider than the image's, {image}, which it must not be; "
+            f"choose {image} or bilinear"
+        )
+
+
+def _pixels(
+    template: Exposure, science: Exposure, sky_map: SkyMap, config: WarpConfig, method: str, threads: int
+) -> MaskedImage:
+    """The template's planes on the science grid."""
+    mapping = map_pixels(sky_map, science.shape, template.shape, config.interp_length)
+    readable = make_readable(template)
+    source = template.with_pixels(template.masked_image.with_planes(["NO_DATA"]))
+    per_object = not is_surface_brightness(template)
+    if not per_object:
+        logger.info("warp: %s is in %s, not multiplied by pixel areas", template.name, template.header["BUNIT"])
+    options = {"per_object": per_object, "threads": threads}
+    if method == "adaptive":
+        return average_pixels(source, science, readable, mapping, config, **options)
+    return resample_pixels(source.masked_image, readable, mapping, config, **options)
+
+
+def is_surface_brightness(exposure: Exposure) -> bool:
+    """Whether the header's unit is one per solid angle (or beam) instead of counts per pixel."""
+    unit = exposure.header.get("BUNIT") if exposure.header is not None else None
+    return isinstance(unit, str) and _SURFACE_BRIGHTNESS.search(unit) is not None
+
+
+def warp_psf(psf: Psf, jacobian: ArrayLike, method: str) -> Psf:
+    """The PSF on the science grid: resampled like the image, centred, sum 1.
+
+    Parameters
+    ----------
+    psf : Psf
+        In template pixels.
+    jacobian : array, (2, 2)
+        Derivatives of the template position by the science position.
+    method : str
+        Resampling kernel, or ``adaptive``.
+    """
+    jacobian = np.asarray(jacobian)
+    if method != "adaptive" and np.abs(jacobian - np.eye(2)).max() <= PSF_TOLERANCE:
+        return psf
+    old = psf.image.shape[0] // 2
+    half = max(1, int(np.ceil(old * abs(determinant(jacobian)) ** -0.5)))
+    u = np.arange(-half, half + 1)
+    if method == "adaptive":
+        image = np.array([_averaged_psf_row(psf.image, jacobian, u, v) for v in u])
+    else:
+        image = _resampled_psf(psf.image, jacobian, u, resampling_kernel(method))
+    return replace(psf, image=image / image.sum(), origin=f"{psf.origin}, warped")
+
+
+def _resampled_psf(image: NDArray, jacobian: NDArray, u: NDArray, kernel: ResamplingKernel) -> NDArray[np.float64]:
+    """PSF image resampled at the offsets (u, u) of science pixels; not normalised."""
+    middle = image.shape[0] // 2
+    x, y = jacobian @ np.array(np.meshgrid(u, u)).reshape(2, -1) + middle
+    packed = pack(image, np.zeros_like(image), padding(kernel))
+    values, _ = gather(packed, kernel, locate(kernel, image.shape, x, y))
+    return values.reshape(len(u), len(u)).astype(np.float64)
+
+
+def _averaged_psf_row(image: NDArray, jacobian: NDArray, u: NDArray, v: int) -> NDArray[np.float64]:
+    """PSF image averaged around the science pixels of the offsets (u, v); not normalised."""
+    middle = image.shape[0] // 2
+    y, x = np.indices(image.shape).reshape(2, -1) - middle
+    along, across = np.linalg.inv(jacobian) @ [x, y]
+    return np.exp(-0.5 * ((along - u[:, None]) ** 2 + (across - v) ** 2) / SIGMA**2) @ image.ravel()
+
+
+def _correlated_pixels(
+    sky_map: SkyMap, template: Exposure, science: Exposure, overlap: Overlap
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Indices x, y of science pixels, spread over what the template covers.
+
+    Whole pixels: the fractions of their template positions are those that occur in the warp.
+    """
+    # The two-dimensional golden ratio fills the image evenly without a period that could beat with the pixels'.
+    step = np.arange(1, N_CORRELATED + 1)[:, None] * [0.7548776662466927, 0.5698402909980532]
+    x, y = np.floor((step % 1.0) * (science.shape[1], science.shape[0])).T
+    covered = inside(*sky_map(x, y), template.shape)
+    if not covered.any():
+        return np.array([np.round(overlap.x)]), np.array([np.round(overlap.y)])
+    return x[covered], y[covered]
+
+
+def _autocorrelation(sky_map: SkyMap, method: str, x: NDArray, y: NDArray) -> NDArray[np.float64]:
+    """Mean autocorrelation of resampled white noise at science indices x, y (n,)."""
+    if method == "adaptive":
+        return gaussian_autocorrelation(SIGMA)
+    positions = np.stack(sky_map(x, y), axis=-1)
+    return autocorrelation(resampling_kernel(method), positions, sky_map.jacobian(x, y))

@@ -1,0 +1,137 @@
+import logging
+
+import numpy as np
+import pytest
+from sky_fields import blank, make_wcs
+
+from psfmatch_cli.errors import RegistrationError
+from psfmatch_cli.grid import SkyMap, compare_grids, find_overlap
+
+SHAPE = (120, 160)
+
+
+def pair(template, science, template_shape=SHAPE, science_shape=SHAPE):
+    """Blank template and science exposures from the keywords of their WCSs."""
+    return (
+        blank(template_shape, make_wcs(template_shape, **template), name="template"),
+        blank(science_shape, make_wcs(science_shape, **science), name="science"),
+    )
+
+
+def test_one_wcs_is_one_grid():
+    comparison = compare_grids(*pair({}, {}), 1e-3)
+    assert comparison.same
+    # Rounding of degrees: 360 deg x 1e-16 over 0.5 arcsec pixels is 1e-9 px.
+    assert comparison.max_offset < 1e-7
+    assert comparison.overlap_fraction == 1.0
+    assert comparison.scale_ratio == pytest.approx(1.0, abs=1e-7)
+    assert not comparison.flipped
+
+
+def test_tolerance_decides_on_a_small_shift():
+    images = pair({"shift": (0.0008, 0.0)}, {})
+    assert compare_grids(*images, 1e-3).same
+    assert not compare_grids(*images, 5e-4).same
+    assert compare_grids(*images, 1e-3).max_offset == pytest.approx(0.0008, abs=1e-6)
+
+
+def test_equal_sky_but_another_origin_is_not_the_same_grid():
+    template, science = pair({}, {})
+    assert not compare_grids(template, blank(SHAPE, science.wcs, xy0=(5, 0)), 1e-3).same
+
+
+def test_shift_is_the_overlap():
+    comparison = compare_grids(*pair({"shift": (40.0, 0.0)}, {}), 1e-3)
+    # Template pixels begin 40 px before the science ones on x: 120 of 160 columns, known to one of 65 samples.
+    assert comparison.overlap_fraction == pytest.approx(0.75, abs=0.02)
+    assert comparison.max_offset == pytest.approx(40.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("center", [(0.0, 5.0), (359.9999, -30.0), (120.0, 89.999), (10.0, -90.0)])
+def test_sky_seams_do_not_matter(center):
+    moved = ((center[0] + 0.0005) % 360, center[1])
+    comparison = compare_grids(*pair({"center": moved, "rotation": 30.0}, {"center": center}), 1e-3)
+    assert 0.8 < comparison.overlap_fraction <= 1.0
+    assert comparison.scale_ratio == pytest.approx(1.0, abs=1e-5)
+
+
+def test_overlap_of_images_turned_by_45_degrees():
+    square = (200, 200)
+    comparison = compare_grids(*pair({"rotation": 45.0}, {}, square, square), 1e-3)
+    # The regular octagon that two squares share has 2 (sqrt 2 - 1) of the area.
+    assert comparison.overlap_fraction == pytest.approx(2 * (np.sqrt(2) - 1), abs=0.01)
+    assert abs(comparison.rotation) == pytest.approx(45.0, abs=0.01)
+
+
+def test_mirror_images_are_recognised():
+    comparison = compare_grids(*pair({"flip": True}, {}), 1e-3)
+    assert comparison.flipped
+    assert comparison.overlap_fraction == 1.0
+
+
+def test_scale_ratio_is_template_over_science_pixel():
+    assert compare_grids(*pair({"scale": 0.2}, {"scale": 0.5}), 1e-3).scale_ratio == pytest.approx(0.4, rel=1e-4)
+
+
+def test_small_template_between_the_samples_is_found():
+    comparison = compare_grids(*pair({"shift": (50.0, 30.0)}, {}, (3, 3), (1000, 1000)), 1e-3)
+    assert comparison.overlap_fraction == pytest.approx(9e-6, rel=0.01)
+
+
+@pytest.mark.parametrize("center", [(150.2, 20.0), (330.0, -20.0), (151.0, 88.0)])
+def test_no_common_sky_is_an_error(center):
+    template, science = pair({"center": center}, {})
+    with pytest.raises(RegistrationError, match=r"template \(centre .* science \(centre 150.00000, \+20.00000 deg\)"):
+        compare_grids(template, science, 1e-3)
+
+
+def test_frames_are_related():
+    """FK5 of another equinox: the same sky has other coordinates, by 0.3 deg in 25 years."""
+    template, science = pair({}, {})
+    old = make_wcs(SHAPE)
+    old.wcs.radesys, old.wcs.equinox = "FK5", 1975.0
+    from astropy.coordinates import FK5, SkyCoord
+
+    there = SkyCoord(150.0, 20.0, unit="deg").transform_to(FK5(equinox="J1975"))
+    old.wcs.crval = there.ra.deg, there.dec.deg
+    old.wcs.set()
+    assert find_overlap(SkyMap(science.wcs, template.wcs), template, science).fraction == 1.0
+    x, y = SkyMap(science.wcs, old)(79.5, 59.5)
+    # The centres agree; the frame has turned the field only a little.
+    np.testing.assert_allclose([x, y], [79.5, 59.5], atol=1e-3)
+
+
+def test_frames_that_cannot_be_related_are_an_error():
+    template, science = pair({}, {})
+    template.wcs.wcs.radesys = "XYZ"
+    template.wcs.wcs.set()
+    with pytest.raises(RegistrationError, match=r"XYZ.*cannot be related.*RADESYS"):
+        compare_grids(template, science, 1e-3)
+
+
+@pytest.mark.parametrize("with_wcs", [False, True])
+def test_without_a_wcs_equal_boxes_count_as_aligned(with_wcs, caplog):
+    template = blank(SHAPE, None, name="template")
+    science = blank(SHAPE, make_wcs(SHAPE) if with_wcs else None, name="science")
+    with caplog.at_level(logging.WARNING):
+        comparison = compare_grids(template, science, 1e-3)
+    assert comparison.same
+    assert np.isnan(comparison.max_offset)
+    assert comparison.overlap_fraction == 1.0
+    # Only one image with a WCS is odd enough for a warning.
+    assert bool(caplog.records) == with_wcs
+
+
+@pytest.mark.parametrize(("shape", "xy0"), [((100, 160), (0, 0)), (SHAPE, (3, 0))])
+def test_without_a_wcs_other_boxes_are_an_error(shape, xy0):
+    with pytest.raises(RegistrationError, match=r"no celestial WCS in template and science.*resample"):
+        compare_grids(blank(shape, None, xy0=xy0, name="template"), blank(SHAPE, None, name="science"), 1e-3)
+
+
+def test_jacobian_of_a_turned_and_scaled_grid():
+    template, science = pair({"scale": 0.25}, {"rotation": 10.0})
+    found = SkyMap(science.wcs, template.wcs).jacobian(70.0, 50.0)
+    # Both grids are turned about their centres: 2 template pixels a science pixel, at an angle of 10 deg.
+    np.testing.assert_allclose(np.linalg.det(found), 4.0, rtol=1e-4)
+    np.testing.assert_allclose(found[0, 0], 2 * np.cos(np.radians(10)), rtol=1e-4)
+    assert found.shape == (2, 2)

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+from sky_fields import make_wcs
+
+from psfmatch_cli.grid import SkyMap
+from psfmatch_cli.mapping import POSITION_TOLERANCE, map_pixels
+
+SHAPE = (150, 130)
+
+
+def distortion(quadratic, cubic=0.0, quartic=0.0):
+    """SIP coefficients that displace by quadratic * u^2 and so on, pixels."""
+    a, b = np.zeros((5, 5)), np.zeros((5, 5))
+    a[2, 0], b[1, 1], b[0, 3], a[4, 0] = quadratic, -quadratic, cubic, quartic
+    return a, b
+
+
+# PV2_1 and PV1_1 are the linear terms; PV1_7 is a cubic one, in degrees: some pixels at the corner.
+TPV = [(1, 1, 1.0), (2, 1, 1.0), (1, 4, 0.2), (2, 5, 0.3), (1, 7, 30.0)]
+PAIRS = {
+    "rotation": ({"rotation": 3.0}, {}),
+    "flip and scale": ({"flip": True, "scale": 0.7}, {"rotation": 120.0}),
+    "template SIP": ({"sip": distortion(2e-4, 1e-6)}, {}),
+    "science SIP": ({}, {"sip": distortion(2e-4, 1e-6)}),
+    "TPV": ({"pv": TPV}, {"rotation": -20.0}),
+    "across RA 0": ({"center": (0.001, 0.0)}, {"center": (359.999, 0.0), "rotation": 10.0}),
+    "at the pole": ({"center": (0.0, 89.999)}, {"center": (77.0, 89.995)}),
+}
+
+
+def sky_map(template, science):
+    return SkyMap(make_wcs(SHAPE, **science), make_wcs(SHAPE, **template))
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("step", [0, 5, 16, 64])
+def test_interpolated_positions_are_the_exact_ones(name, step):
+    exact_map = sky_map(*PAIRS[name])
+    mapping = map_pixels(exact_map, SHAPE, SHAPE, step)
+    rng = np.random.default_rng(1)
+    y, x = rng.integers(SHAPE[0], size=300), rng.integers(SHAPE[1], size=300)
+    found = mapping.rows(0, SHAPE[0])[:, y, x]
+    exact = np.array(exact_map(x, y))
+    on_template = ((exact > -0.5) & (exact < np.array(SHAPE)[::-1, None])).all(axis=0)
+    assert on_template.sum() > 20
+    np.testing.assert_allclose(found[:2, on_template], exact[:, on_template], atol=POSITION_TOLERANCE)
+    area = exact_map.area(x, y)
+    # A hundredth of the 0.1 % to which the flux of a star must be conserved.
+    np.testing.assert_allclose(found[2, on_template], area[on_template], rtol=1e-5 if step <= 16 else 1e-4)
+
+
+def test_every_pixel_is_a_node_if_asked():
+    exact_map = sky_map({"sip": distortion(2e-4)}, {})
+    mapping = map_pixels(exact_map, SHAPE, SHAPE, 0)
+    assert mapping.step == 1
+    exact = np.array(exact_map(np.arange(SHAPE[1]), np.full(SHAPE[1], 40)))
+    np.testing.assert_array_equal(mapping.rows(40, 41)[:2, 0], exact)
+
+
+def test_blocks_of_rows_are_the_rows():
+    mapping = map_pixels(sky_map({"rotation": 5.0}, {}), SHAPE, SHAPE, 16)
+    np.testing.assert_array_equal(mapping.rows(37, 52), mapping.rows(0, 150)[:, 37:52])
+
+
+def test_nodes_close_up_where_the_distortion_is_strong():
+    """A quartic term of 3 px at the edge: cubics through nodes 64 px apart miss it by most of a pixel."""
+    exact_map = sky_map({}, {"sip": distortion(1e-4, 0.0, 1e-7)})
+    mapping = map_pixels(exact_map, SHAPE, SHAPE, 64)
+    assert 1 < mapping.step < 64
+    y, x = np.indices(SHAPE)[:, ::7, ::7]
+    exact = np.array(exact_map(x, y))
+    found = mapping.rows(0, SHAPE[0])[:2, ::7, ::7]
+    on_template = ((exact > 0) & (exact < 129)).all(axis=0)
+    assert on_template.sum() > 50
+    # The step is chosen at random positions of other pixels.
+    np.testing.assert_allclose(found[:, on_template], exact[:, on_template], atol=2 * POSITION_TOLERANCE)
+
+
+def test_a_distortion_that_cannot_be_inverted_far_out_does_not_matter():
+    """Within the image 1.5 px of a cubic term, a node and more outside no position at all."""
+    exact_map = sky_map({"sip": distortion(1e-3, 2e-5)}, {})
+    mapping = map_pixels(exact_map, SHAPE, SHAPE, 64)
+    assert np.isnan(mapping.nodes).any()
+    y, x = np.indices(SHAPE)[:, ::7, ::7]
+    exact = np.array([*exact_map(x, y), exact_map.area(x, y)])
+    on_template = ((exact[:2] > 0) & (exact[:2] < 129)).all(axis=0)
+    assert on_template.sum() > 50
+    found = mapping.rows(0, SHAPE[0])[:, ::7, ::7]
+    np.testing.assert_allclose(found[:, on_template], exact[:, on_template], atol=2 * POSITION_TOLERANCE)
+
+
+def test_pixels_beside_positions_without_sky_are_exact():
+    """A science image that reaches over the horizon of the template's projection."""
+    shape = (90, 120)
+    wide = make_wcs(shape, scale=5000.0, center=(60.0, 0.0))
+    exact_map = SkyMap(wide, make_wcs(shape, scale=5000.0, center=(0.0, 0.0)))
+    mapping = map_pixels(exact_map, shape, (2000, 2000), 16)
+    y, x = np.indices(shape)
+    exact = np.array(exact_map(x, y))
+    # TAN ends where the sky is 90 deg from its centre, at an infinite distance.
+    assert 0.05 < np.isnan(exact[0]).mean() < 0.95
+    near = np.hypot(*exact) < 300
+    np.testing.assert_array_equal(np.isnan(mapping.rows(0, 90)[0]), np.isnan(exact[0]))
+    np.testing.assert_allclose(mapping.rows(0, 90)[:2, near], exact[:, near], atol=0.1)

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from sky_fields import resample_plainly
+
+from psfmatch_cli.resample import REACH, gather, kernel_profile, locate, pack, padding, resampling_kernel
+
+# Lanczos-3 weights at taps -2..3, not normalised, and their sum.
+LANCZOS3 = {
+    0.0: ([0, 0, 1, 0, 0, 0], 1.0),
+    0.25: ([0.030021, -0.132871, 0.890067, 0.270190, -0.067791, 0.007356], 0.996972),
+    0.5: ([0.024317, -0.135095, 0.607927, 0.607927, -0.135095, 0.024317], 0.994299),
+    0.9: ([0.001167, -0.023770, 0.093816, 0.981835, -0.070917, 0.017231], 0.999363),
+}
+
+
+@pytest.mark.parametrize("fraction", LANCZOS3)
+def test_lanczos3_weights_are_the_published_numbers(fraction):
+    weights, total = LANCZOS3[fraction]
+    # The numbers are rounded to 6 decimals.
+    np.testing.assert_allclose(kernel_profile("lanczos3", np.arange(-2, 4) - fraction), weights, atol=6e-7)
+    found = resampling_kernel("lanczos3").weights(np.array([fraction]))[:, 0]
+    np.testing.assert_allclose(found * total, weights, atol=1.5e-6)
+
+
+@pytest.mark.parametrize("name", REACH)
+def test_polynomial_weights_are_the_normalised_kernel(name):
+    reach, fraction = REACH[name], np.linspace(0, 1, 2001)
+    exact = kernel_profile(name, np.arange(-reach + 1, reach + 1)[:, None] - fraction)
+    exact /= exact.sum(axis=0)
+    kernel = resampling_kernel(name)
+    np.testing.assert_allclose(kernel.weights(fraction), exact, atol=2e-8)
+    # float32 rounds to 6e-8 of weights up to 1.
+    np.testing.assert_allclose(kernel.weights(fraction.astype(np.float32)), exact, atol=2e-7)
+
+
+@pytest.mark.parametrize("name", REACH)
+def test_whole_pixels_have_exactly_one_weight(name):
+    weights = resampling_kernel(name).weights(np.array([0, 1], np.float32))
+    assert np.count_nonzero(weights) == 2
+    assert weights[REACH[name] - 1, 0] == 1
+    assert weights[REACH[name], 1] == 1
+
+
+@pytest.mark.parametrize("name", REACH)
+def test_gathered_sums_are_the_plain_sums(name):
+    rng = np.random.default_rng(11)
+    image = rng.normal(1000, 50, size=(40, 50)).astype(np.float32)
+    variance = rng.uniform(1, 9, size=image.shape).astype(np.float32)
+    kernel = resampling_kernel(name)
+    x, y = rng.uniform(6, 43, 300), rng.uniform(6, 33, 300)
+    taps = locate(kernel, image.shape, x, y)
+    found, noise = gather(pack(image, variance, padding(kernel)), kernel, taps)
+    expected, expected_noise = resample_plainly(image, variance, x, y, np.ones(300), name)
+    # Up to 100 products of weights with the float32 rounding of 1e-7 times the gradient of fractions and sums.
+    np.testing.assert_allclose(found, expected, rtol=2e-6)
+    np.testing.assert_allclose(noise, expected_noise, rtol=5e-6)
+
+
+def test_positions_off_the_image_read_only_padding():
+    kernel = resampling_kernel("lanczos3")
+    image = np.ones((20, 30), np.float32)
+    x = np.array([np.nan, -50.0, 500.0, 10.0, 1e300])
+    y = np.array([5.0, 5.0, 5.0, np.nan, -np.inf])
+    found, noise = gather(pack(image, image, padding(kernel)), kernel, locate(kernel, image.shape, x, y))
+    assert not found.any()
+    assert not noise.any()
