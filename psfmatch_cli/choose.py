@@ -1,0 +1,118 @@
+"""What the data decide: the order of the spatial model and, where it is open, the direction and the basis.
+
+The judge is always the same: candidates that were left out of the fit. Whole cells are left out in turn,
+the model is fitted to the others, and the chi2 of the left-out ones, beyond its expectation, is compared between
+the choices candidate by candidate. Of choices that do not differ by more than half a standard error, the
+simplest wins: an order too low costs more than one too high (`benchmarks/simulated_pairs.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psfmatch_cli.errors import FitError
+from psfmatch_cli.fit import residuals
+from psfmatch_cli.kernel import n_terms
+from psfmatch_cli.match import CandidatePool, clean_singles, spatial_layout
+from psfmatch_cli.solve import solve_symmetric
+from psfmatch_cli.spatial import SpatialLayout, accumulate
+
+log = logging.getLogger(__name__)
+
+#: Number of groups of cells that are left out in turn.
+N_FOLDS = 8
+#: Highest order that is tried.
+MAX_ORDER = 3
+#: Largest say of one candidate in a comparison, in units of chi2: one variable star must not decide.
+MAX_SAY = 100.0
+
+
+@dataclass(frozen=True)
+class OrderChoice:
+    """A spatial order and what the alternatives gave.
+
+    Parameters
+    ----------
+    order : int
+    scores : dict of int to float
+        Mean excess of chi2 of a left-out candidate, by order.
+    excess : ndarray, (N,)
+        Excess of chi2 of each candidate when left out, for the order chosen.
+    n_candidates : int
+    """
+
+    order: int
+    scores: dict[int, float]
+    excess: NDArray[np.float64]
+    n_candidates: int
+
+    def __str__(self) -> str:
+        scores = ", ".join(f"{order}: {score:.1f}" for order, score in self.scores.items())
+        return f"order {self.order} from {self.n_candidates} candidates (left-out chi2 excess by order: {scores})"
+
+
+def choose_kernel_order(pool: CandidatePool, background_order: int | None) -> OrderChoice:
+    """The lowest order of the kernel's spatial model that the left-out candidates do not object to.
+
+    Parameters
+    ----------
+    pool : CandidatePool
+        Cleaned here by single fits and kernel sums.
+    background_order : int or None
+        Order of the background that is fitted along.
+
+    Raises
+    ------
+    NoCandidatesError
+        If no candidate is left.
+    """
+    clean_singles(pool)
+    n = len(pool.visit())
+    # With fewer than two candidates per term left-out candidates say little but noise.
+    orders = [order for order in range(MAX_ORDER + 1) if order == 0 or n >= 2 * n_terms(order) + 2]
+    excess = {order: left_out_excess(pool, spatial_layout(pool, order, background_order)) for order in orders}
+    best = min(orders, key=lambda order: robust_mean(excess[order]))
+    order = next(o for o in orders if o == best or not clearly_worse(excess[o], excess[best]))
+    return OrderChoice(order, {o: robust_mean(v) for o, v in excess.items()}, excess[order], n)
+
+
+def clearly_worse(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Whether the first choice leaves larger residuals than the second, beyond half a standard error."""
+    with np.errstate(invalid="ignore"):
+        gain = one - other
+    gain = np.clip(np.nan_to_num(gain, nan=0.0, posinf=MAX_SAY, neginf=-MAX_SAY), -MAX_SAY, MAX_SAY)
+    error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
+    return bool(gain.mean() > 0.5 * error)
+
+
+def robust_mean(values: NDArray[np.float64]) -> float:
+    """Mean of the values, each cut at `MAX_SAY` above their median."""
+    return float(np.minimum(values, np.median(values) + MAX_SAY).mean())
+
+
+def left_out_excess(pool: CandidatePool, layout: SpatialLayout) -> NDArray[np.float64]:
+    """Excess of chi2 of every visited candidate for the model fitted to the other cells, (N,)."""
+    places = pool.visit()
+    fitted = pool.at(places)
+    folds = np.unique(pool.cells[places], return_inverse=True)[1] % N_FOLDS
+    if folds.max() == 0:
+        folds = np.arange(len(places)) % N_FOLDS
+    parts = {
+        fold: accumulate(fitted.equations[folds == fold], fitted.x[folds == fold], fitted.y[folds == fold], layout)
+        for fold in np.unique(folds)
+    }
+    matrix, vector = (sum(part[k] for part in parts.values()) for k in (0, 1))
+    local = np.zeros((len(places), pool.basis.images.shape[0] + (layout.background is not None)))
+    for fold, (own_matrix, own_vector) in parts.items():
+        inside = folds == fold
+        try:
+            parameters, _ = solve_symmetric(matrix - own_matrix, vector - own_vector)
+        except FitError:
+            parameters = np.full(len(vector), np.nan)
+        local[inside] = layout.local(parameters, fitted.x[inside], fitted.y[inside])
+    excess = residuals(fitted, local).excess
+    return np.where(np.isfinite(excess), excess, np.inf)

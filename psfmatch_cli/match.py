@@ -1,0 +1,296 @@
+"""The matching loop: fit every candidate, reject, solve the spatial model, assess, repeat."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psfmatch_cli.background import clipped_mean_std
+from psfmatch_cli.basis import KernelBasis
+from psfmatch_cli.candidates import CandidateSet, cut_stamps
+from psfmatch_cli.config import KernelConfig
+from psfmatch_cli.errors import NoCandidatesError
+from psfmatch_cli.exposure import Exposure
+from psfmatch_cli.fit import FittedStamps, Residuals, fit_stamps, kernel_sum_errors, residuals
+from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel
+from psfmatch_cli.solve import condition_number
+from psfmatch_cli.spatial import SpatialLayout, SpatialSolution, solve_spatial
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MatchResult:
+    """What the loop found.
+
+    Parameters
+    ----------
+    kernel : MatchingKernel
+    background : BackgroundModel
+    candidates : CandidateSet
+        With the fate of every source and the columns of its fits: ``kernel_sum``, ``background``,
+        ``own_mean, own_rms, spatial_mean, spatial_rms`` (of residual / noise), ``chi2``.
+    solution : SpatialSolution
+    condition_number : float
+        Largest over smallest eigenvalue of the spatial system.
+    model_error : float
+        Relative residual of bright candidates beyond the noise.
+    n_used, n_rejected, n_iterations : int
+        Candidates in the last fit, candidates rejected by the loop, rounds of it.
+    converged : bool
+        Whether the last assessment rejected nobody.
+    """
+
+    kernel: MatchingKernel
+    background: BackgroundModel
+    candidates: CandidateSet
+    solution: SpatialSolution
+    condition_number: float
+    model_error: float
+    n_used: int
+    n_rejected: int
+    n_iterations: int
+    converged: bool
+
+
+@dataclass
+class CandidatePool:
+    """The candidates while the loop runs: which are fitted, which are rejected and why.
+
+    Parameters
+    ----------
+    candidates : CandidateSet
+    template, science : Exposure
+        On one grid.
+    basis : KernelBasis
+    config : KernelConfig
+    convolve_template : bool
+    levels : (float, float)
+        Sky levels of the convolved and the target image.
+    bad_mask_planes : tuple of str
+        Pixels to leave out of the fits.
+    """
+
+    candidates: CandidateSet
+    template: Exposure
+    science: Exposure
+    basis: KernelBasis
+    config: KernelConfig
+    convolve_template: bool
+    levels: tuple[float, float]
+    bad_mask_planes: tuple[str, ...] = ("NO_DATA", "EDGE", "SAT", "BAD", "CR")
+    fitted: FittedStamps | None = field(default=None, init=False)
+
+    def __post_init__(self):
+        table = self.candidates.table
+        rows = np.flatnonzero(np.asarray(table["status"]) != "refused")
+        cells = np.asarray(table["cell_y"]) * 2**32 + np.asarray(table["cell_x"])
+        order = np.lexsort((np.asarray(table["rank"])[rows], cells[rows]))
+        #: Rows of the table, cell by cell, the best of each first; all places below are into this list.
+        self.rows = rows[order]
+        self.cells = cells[self.rows]
+        self.reason = np.full(len(self.rows), "", dtype="U16")
+        self.index = np.full(len(self.rows), -1)
+
+    def visit(self) -> NDArray[np.intp]:
+        """Places of the best n_star_per_cell candidates of each cell that are not rejected."""
+        alive = np.flatnonzero(self.reason == "")
+        limit = self.config.n_star_per_cell
+        if limit <= 0 or len(alive) == 0:
+            return alive
+        starts = np.flatnonzero(np.r_[True, np.diff(self.cells[alive]) != 0])
+        place = np.arange(len(alive)) - np.repeat(starts, np.diff(np.r_[starts, len(alive)]))
+        return alive[place < limit]
+
+    def build(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Fit the candidates at these places that are not fitted yet; returns those."""
+        new = places[self.index[places] < 0]
+        if len(new) == 0:
+            return new
+        images = self.template.masked_image, self.science.masked_image
+        stamps = cut_stamps(self.candidates, self.rows[new], *images, self.bad_mask_planes)
+        fitted = fit_stamps(
+            stamps,
+            self.basis,
+            convolve_template=self.convolve_template,
+            fit_background=self.config.fit_for_background,
+            levels=self.levels,
+        )
+        start = 0 if self.fitted is None else len(self.fitted)
+        self.fitted = fitted if self.fitted is None else self.fitted.joined(fitted)
+        self.index[new] = start + np.arange(len(new))
+        return new
+
+    def at(self, places: NDArray[np.intp]) -> FittedStamps:
+        return self.fitted.take(self.index[places])
+
+    def note(self, places: NDArray[np.intp], **columns: NDArray) -> None:
+        """Write columns of the candidate table."""
+        table = self.candidates.table
+        for name, values in columns.items():
+            if name not in table.colnames:
+                table[name] = np.full(len(table), np.nan)
+            table[name][self.rows[places]] = values
+
+    def reject_singles(self) -> None:
+        """Fit all that are due and reject by their own residuals, until nobody new is rejected."""
+        while len(new := self.build(self.visit())):
+            fitted = self.at(new)
+            stats = residuals(fitted, fitted.solutions)
+            n_basis = len(self.basis)
+            sums = fitted.solutions[:, :n_basis] @ self.basis.images.sum(axis=(1, 2))
+            errors = kernel_sum_errors(fitted)
+            self.note(new, kernel_sum=sums, kernel_sum_err=errors, own_mean=stats.mean, own_rms=stats.rms)
+            if self.config.fit_for_background:
+                # As if the sky levels had not been taken off before the fit.
+                background = fitted.solutions[:, n_basis] + self.levels[1] - sums * self.levels[0]
+                self.note(new, background=background)
+            # Fewer pixels than parameters leave no residual, whatever the kernel.
+            few = fitted.equations.n_pixels <= fitted.solutions.shape[1]
+            singular = ~np.isfinite(sums) | ~np.isfinite(stats.rms) | few
+            self.reason[new[singular]] = "singular"
+            if self.config.single_kernel_clipping:
+                self.reason[new[self.exceeds(stats) & ~singular]] = "single-fit"
+
+    def exceeds(self, stats: Residuals) -> NDArray[np.bool_]:
+        """Whether residuals are beyond the limits (or not computable)."""
+        with np.errstate(invalid="ignore"):
+            fine = (np.abs(stats.mean) <= self.config.candidate_residual_mean_max) & (
+                stats.rms <= self.config.candidate_residual_std_max
+            )
+        return ~fine
+
+    def reject_kernel_sums(self) -> int:
+        """Reject by the kernel sums of the own fits; returns how many."""
+        places = self.visit()
+        if len(places) == 0:
+            raise self.nobody_left()
+        table = self.candidates.table
+        sums, errors = (np.asarray(table[k])[self.rows[places]] for k in ("kernel_sum", "kernel_sum_err"))
+        if not self.config.kernel_sum_clipping or len(sums) < 2:
+            return 0
+        stats = clipped_mean_std(sums)
+        spread = np.hypot(stats.std, errors) if self.config.kernel_sum_errors else stats.std
+        out = places[np.abs(sums - stats.mean) > self.config.max_ksum_sigma * spread]
+        self.reason[out] = "kernel-sum"
+        return len(out)
+
+    def nobody_left(self) -> NoCandidatesError:
+        counts = Counter(str(r) for r in self.reason if r)
+        described = ", ".join(f"{n} {reason}" for reason, n in counts.most_common())
+        return NoCandidatesError(
+            f"all {len(self.rows)} kernel candidates were rejected ({described}); do the two images show the same field, "
+            "and are their masks and variances right?",
+            {**self.candidates.counts(), **counts},
+        )
+
+
+def match(pool: CandidatePool, kernel_order: int, background_order: int | None) -> MatchResult:
+    """The loop over a pool of candidates.
+
+    Single fits are rejected by their residuals, then by their kernel sums, until both are clean; the
+    spatial model is solved and its residuals are assessed, and rejected candidates are replaced by the
+    next of their cell, at most ``max_spatial_iterations`` times.
+
+    Parameters
+    ----------
+    pool : CandidatePool
+        Its state changes.
+    kernel_order : int
+        Order of the spatial model of the kernel.
+    background_order : int or None
+        That of the background; None if none is fitted.
+
+    Raises
+    ------
+    NoCandidatesError
+        If every candidate is rejected; with the count of every reason.
+    FitError
+        If the system has no solution.
+    """
+    layout = spatial_layout(pool, kernel_order, background_order)
+    converged, iterations = False, 0
+    while not converged and iterations < pool.config.max_spatial_iterations:
+        clean_singles(pool)
+        places, solution, stats = _solve_and_assess(pool, layout)
+        out = pool.exceeds(stats) if pool.config.spatial_kernel_clipping else np.zeros(len(places), bool)
+        pool.reason[places[out]] = "spatial-fit"
+        iterations += 1
+        converged = not out.any()
+    if not converged:
+        clean_singles(pool)
+        places, solution, stats = _solve_and_assess(pool, layout)
+    return _result(pool, places, solution, stats, iterations, converged)
+
+
+def clean_singles(pool: CandidatePool) -> None:
+    """Single fits and kernel sums until neither rejects a candidate."""
+    pool.reject_singles()
+    while pool.reject_kernel_sums():
+        pool.reject_singles()
+
+
+def spatial_layout(pool: CandidatePool, kernel_order: int, background_order: int | None) -> SpatialLayout:
+    """Global parameters of a pool for two spatial orders."""
+    region = (pool.template if pool.convolve_template else pool.science).box
+    kind = pool.config.spatial_model_type
+    background = None if background_order is None else SpatialModel(kind, background_order, region)
+    return SpatialLayout(
+        len(pool.basis), pool.basis.constant_first, SpatialModel(kind, kernel_order, region), background
+    )
+
+
+def _solve_and_assess(
+    pool: CandidatePool, layout: SpatialLayout
+) -> tuple[NDArray[np.intp], SpatialSolution, Residuals]:
+    places = pool.visit()
+    if len(places) == 0:
+        raise pool.nobody_left()
+    fitted = pool.at(places)
+    solution = solve_spatial(fitted.equations, fitted.x, fitted.y, layout)
+    stats = residuals(fitted, layout.local(solution.parameters, fitted.x, fitted.y))
+    pool.note(places, spatial_mean=stats.mean, spatial_rms=stats.rms, chi2=stats.chi2)
+    log.debug("spatial fit of %d candidates: model error %.4f", len(places), stats.model_error)
+    return places, solution, stats
+
+
+def _result(
+    pool: CandidatePool, places: NDArray, solution: SpatialSolution, stats: Residuals, iterations: int, converged: bool
+) -> MatchResult:
+    table = pool.candidates.table
+    rejected = pool.reason != ""
+    table["status"][pool.rows[rejected]] = "rejected"
+    table["reason"][pool.rows[rejected]] = pool.reason[rejected]
+    table["status"][pool.rows[places]] = "used"
+    kernel, background = solution.models(pool.basis)
+    if pool.config.fit_for_background:
+        shift = pool.levels[1] - kernel.center_sum * pool.levels[0]
+        coefficients = background.coefficients.copy()
+        coefficients[0] += shift
+        background = BackgroundModel(coefficients, background.spatial)
+    condition = condition_number(solution.matrix)
+    log.info(
+        "kernel: %d candidates used, %d rejected, kernel sum %.4f, condition number %.2g",
+        len(places),
+        rejected.sum(),
+        kernel.center_sum,
+        condition,
+    )
+    if condition < 0 or condition > pool.config.max_spatial_condition_number:
+        log.warning("the spatial system is badly conditioned: condition number %.3g", condition)
+    return MatchResult(
+        kernel,
+        background,
+        pool.candidates,
+        solution,
+        condition,
+        stats.model_error,
+        len(places),
+        int(rejected.sum()),
+        iterations,
+        converged,
+    )

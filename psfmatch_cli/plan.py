@@ -1,0 +1,145 @@
+"""Which image is convolved, with which basis and spatial order: decided before the final fit."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from psfmatch_cli.basis import NEARLY_EQUAL, BasisSpec, alard_lupton_basis
+from psfmatch_cli.candidates import CandidateSet
+from psfmatch_cli.choose import OrderChoice, choose_kernel_order, clearly_worse
+from psfmatch_cli.config import KernelConfig
+from psfmatch_cli.exposure import Exposure
+from psfmatch_cli.kernel import n_terms
+from psfmatch_cli.match import CandidatePool
+from psfmatch_cli.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A direction of the convolution and why it was taken.
+
+    Parameters
+    ----------
+    convolve_template : bool
+    reason : str
+    """
+
+    convolve_template: bool
+    reason: str
+
+    @property
+    def convolved(self) -> str:
+        return "template" if self.convolve_template else "science"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is settled before the final fit.
+
+    Parameters
+    ----------
+    direction : Direction
+    spec : BasisSpec
+    pool : CandidatePool
+        Candidates, cleaned by their own fits.
+    kernel_order : int
+    order_choice : OrderChoice or None
+        None if the order was given.
+    background_order : int or None
+    """
+
+    direction: Direction
+    spec: BasisSpec
+    pool: CandidatePool
+    kernel_order: int
+    order_choice: OrderChoice | None
+    background_order: int | None
+
+
+def directions(
+    template_fwhm: float | None, science_fwhm: float | None, convolve_template: bool | None
+) -> list[Direction]:
+    """Directions to try: one, or both if nothing decides.
+
+    Parameters
+    ----------
+    template_fwhm, science_fwhm : float or None
+        In pixels of the science grid.
+    convolve_template : bool or None
+        What the caller wants; None to decide by the FWHMs: the sharper image is convolved.
+    """
+    if convolve_template is not None:
+        return [Direction(convolve_template, "as asked for")]
+    if template_fwhm is None or science_fwhm is None:
+        return [Direction(True, "the FWHMs are not known"), Direction(False, "the FWHMs are not known")]
+    described = f"template FWHM {template_fwhm:.2f} px, science {science_fwhm:.2f} px"
+    if abs(science_fwhm / template_fwhm - 1) < NEARLY_EQUAL:
+        return [Direction(way, f"{described}: nearly equal") for way in (True, False)]
+    return [Direction(template_fwhm < science_fwhm, described)]
+
+
+def make_plan(
+    direction: Direction,
+    spec: BasisSpec,
+    candidates: CandidateSet,
+    template: Exposure,
+    science: Exposure,
+    settings: Settings,
+) -> Plan:
+    """Fit the candidates one by one in one direction and let them choose the spatial order.
+
+    Raises
+    ------
+    NoCandidatesError
+        If none survives.
+    """
+    basis, kernel = alard_lupton_basis(spec), settings.kernel
+    bad_mask_planes = tuple(settings.candidates.bad_mask_planes)
+    exposures = (template, science) if direction.convolve_template else (science, template)
+    levels = tuple(sky_level(exposure) for exposure in exposures) if kernel.fit_for_background else (0.0, 0.0)
+    pool = CandidatePool(
+        candidates.copy(), template, science, basis, kernel, direction.convolve_template, levels, bad_mask_planes
+    )
+    background_order = _background_order(len(candidates), kernel)
+    if kernel.spatial_kernel_order is not None:
+        return Plan(direction, spec, pool, kernel.spatial_kernel_order, None, background_order)
+    choice = choose_kernel_order(pool, background_order)
+    log.info("%s convolved: %s", direction.convolved, choice)
+    return Plan(direction, spec, pool, choice.order, choice, background_order)
+
+
+def _background_order(n_candidates: int, kernel: KernelConfig) -> int | None:
+    if not kernel.fit_for_background:
+        return None
+    if kernel.spatial_bg_order is not None:
+        return kernel.spatial_bg_order
+    # One plane through the candidates if they fix it; the rest is left to the sky of the difference.
+    return 1 if n_candidates >= 3 * n_terms(1) else 0
+
+
+def sky_level(exposure: Exposure, step: int = 7) -> float:
+    """Median of the finite pixels, from every seventh pixel in x and y."""
+    sample = exposure.image[::step, ::step]
+    return float(np.median(sample[np.isfinite(sample)]))
+
+
+def better(one: Plan, other: Plan) -> Plan:
+    """The plan whose left-out candidates have the smaller residuals; the first if nothing tells them apart."""
+    if one.order_choice is None or other.order_choice is None:
+        return one
+    first, second = (_by_row(plan) for plan in (one, other))
+    common = sorted(first.keys() & second.keys())
+    if not common:
+        return one if len(first) >= len(second) else other
+    excesses = (np.array([of[row] for row in common]) for of in (first, second))
+    return other if clearly_worse(*excesses) else one
+
+
+def _by_row(plan: Plan) -> dict[int, float]:
+    rows = plan.pool.rows[plan.pool.visit()]
+    return dict(zip(rows.tolist(), plan.order_choice.excess.tolist(), strict=True))

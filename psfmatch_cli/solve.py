@@ -1,0 +1,185 @@
+"""Normal equations of candidates, and the solution of symmetric systems.
+
+At one candidate the target stamp I is modelled as ``sum_i a_i (T * B_i) + b`` (Alard & Lupton 1998,
+eq. 1 to 4). With one weight per pixel w, design rows C_i and data I: ``M = C w C^T``, ``v = C w I``. All
+candidates are treated at once: every array has the candidate as its first axis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psfmatch_cli.basis import KernelBasis
+from psfmatch_cli.errors import FitError
+
+#: Relative size below which an eigenvalue counts as zero.
+_EIGENVALUE_CUT = 1e-14
+
+
+@dataclass(frozen=True)
+class NormalEquations:
+    """Normal equations of N candidates with n local parameters (basis coefficients, then background).
+
+    Parameters
+    ----------
+    matrix : ndarray, (N, n, n)
+    vector : ndarray, (N, n)
+    data_square : ndarray, (N,)
+        Weighted sum of squares of the data, so that chi2 follows without the pixels.
+    n_pixels : ndarray, (N,)
+        Pixels with a weight.
+    """
+
+    matrix: NDArray[np.float64]
+    vector: NDArray[np.float64]
+    data_square: NDArray[np.float64]
+    n_pixels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+    def __getitem__(self, index) -> NormalEquations:
+        return NormalEquations(self.matrix[index], self.vector[index], self.data_square[index], self.n_pixels[index])
+
+    def chi2(self, solutions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weighted sum of squared residuals of each candidate for its parameters, (N, n) -> (N,)."""
+        quadratic = np.einsum("ci,cij,cj->c", solutions, self.matrix, solutions, optimize=True)
+        return self.data_square - 2 * np.einsum("ci,ci->c", solutions, self.vector) + quadratic
+
+
+def convolve_stamps(stamps: NDArray, basis: KernelBasis) -> NDArray[np.float64]:
+    """Stamps convolved with every basis image where the kernel fits.
+
+    Parameters
+    ----------
+    stamps : ndarray, (N, H, W)
+    basis : KernelBasis
+        Of side n.
+
+    Returns
+    -------
+    ndarray, (N, n_basis, (H - n + 1) * (W - n + 1))
+    """
+    if basis.filters is None:
+        return _convolve_by_patches(stamps, basis.images)
+    return _convolve_separably(stamps, basis)
+
+
+def _convolve_separably(stamps: NDArray, basis: KernelBasis) -> NDArray[np.float64]:
+    n_stamps, height, width = stamps.shape
+    n_filters = len(basis.filters)
+    along_x = _toeplitz(basis.filters, width)
+    along_y = _toeplitz(basis.filters, height)
+    out_width, out_height = along_x.shape[2], along_y.shape[2]
+    rows = stamps.reshape(-1, width).astype(np.float64) @ along_x.transpose(1, 0, 2).reshape(width, -1)
+    rows = rows.reshape(n_stamps, height, n_filters, out_width)
+    raw = np.empty((n_stamps, len(basis.pairs), out_height, out_width))
+    for ix in sorted({pair[0] for pair in basis.pairs}):
+        terms = [k for k, pair in enumerate(basis.pairs) if pair[0] == ix]
+        columns = along_y[[basis.pairs[k][1] for k in terms]].transpose(0, 2, 1).reshape(-1, height)
+        raw[:, terms] = (columns @ rows[:, :, ix]).reshape(n_stamps, len(terms), out_height, out_width)
+    return basis.mixing @ raw.reshape(n_stamps, len(basis.pairs), -1)
+
+
+def _toeplitz(filters: NDArray, length: int) -> NDArray[np.float64]:
+    """Matrices, (n_filters, length, length - n + 1), that convolve a line with each filter."""
+    n_filters, n = filters.shape
+    n_out = length - n + 1
+    out = np.zeros((n_filters, length, n_out))
+    at = np.arange(n_out)
+    for k in range(n):
+        out[:, at + n - 1 - k, at] = filters[:, k, None]
+    return out
+
+
+def _convolve_by_patches(stamps: NDArray, images: NDArray) -> NDArray[np.float64]:
+    n = images.shape[1]
+    flipped = images[:, ::-1, ::-1].reshape(len(images), -1)
+    out = []
+    for stamp in stamps:
+        patches = np.lib.stride_tricks.sliding_window_view(stamp.astype(np.float64), (n, n))
+        out.append(flipped @ patches.reshape(-1, n * n).T)
+    return np.array(out)
+
+
+def normal_equations(
+    design: NDArray[np.float64], target: NDArray, weight: NDArray, fit_background: bool
+) -> NormalEquations:
+    """Normal equations of all candidates.
+
+    Parameters
+    ----------
+    design : ndarray, (N, n_basis, P)
+        Convolved stamps, from `convolve_stamps`.
+    target : ndarray, (N, P)
+        Data.
+    weight : ndarray, (N, P)
+        Inverse variance of each pixel, 0 to leave it out.
+    fit_background : bool
+        Add one constant per candidate as the last parameter.
+    """
+    target = target.astype(np.float64)
+    weighted = design * weight[:, None]
+    n_basis = design.shape[1]
+    n = n_basis + fit_background
+    matrix = np.empty((len(design), n, n))
+    vector = np.empty((len(design), n))
+    matrix[:, :n_basis, :n_basis] = weighted @ design.transpose(0, 2, 1)
+    vector[:, :n_basis] = np.einsum("cip,cp->ci", weighted, target, optimize=True)
+    if fit_background:
+        matrix[:, n_basis, :n_basis] = matrix[:, :n_basis, n_basis] = weighted.sum(axis=2)
+        matrix[:, n_basis, n_basis] = weight.sum(axis=1)
+        vector[:, n_basis] = (weight * target).sum(axis=1)
+    square = np.einsum("cp,cp,cp->c", weight, target, target)
+    return NormalEquations(matrix, vector, square, np.count_nonzero(weight, axis=1))
+
+
+def solve_each(equations: NormalEquations) -> NDArray[np.float64]:
+    """Solution of every candidate alone, (N, n); NaN where its system is singular."""
+    try:
+        return np.linalg.solve(equations.matrix, equations.vector[..., None])[..., 0]
+    except np.linalg.LinAlgError:
+        return np.array([_solve_or_nan(m, v) for m, v in zip(equations.matrix, equations.vector, strict=True)])
+
+
+def _solve_or_nan(matrix: NDArray, vector: NDArray) -> NDArray[np.float64]:
+    try:
+        return np.linalg.solve(matrix, vector)
+    except np.linalg.LinAlgError:
+        return np.full(len(vector), np.nan)
+
+
+def solve_symmetric(matrix: NDArray[np.float64], vector: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
+    """Solution of a symmetric system and the name of the method that gave it.
+
+    Cholesky if the matrix is positive definite, else LU of the symmetric matrix, else the
+    eigenvalues above 1e-14 of the largest (``"eigen"``: the solution is rank deficient).
+
+    Raises
+    ------
+    FitError
+        If the matrix or the solution is not finite.
+    """
+    from scipy import linalg
+
+    if not (np.isfinite(matrix).all() and np.isfinite(vector).all()):
+        raise FitError("the normal equations hold values that are not finite; are there NaN pixels in the stamps?")
+    try:
+        return linalg.cho_solve(linalg.cho_factor(matrix, check_finite=False), vector, check_finite=False), "cholesky"
+    except linalg.LinAlgError:
+        pass
+    values, vectors = linalg.eigh(matrix)
+    keep = values > _EIGENVALUE_CUT * values[-1]
+    if not keep.any():
+        raise FitError("the normal equations are singular: no positive eigenvalue")
+    solution = vectors[:, keep] @ ((vectors[:, keep].T @ vector) / values[keep])
+    return solution, "eigen"
+
+
+def condition_number(matrix: NDArray[np.float64]) -> float:
+    """Largest over smallest eigenvalue of a symmetric matrix, signed."""
+    values = np.linalg.eigvalsh(matrix)
+    return float(values[-1] / values[0]) if values[0] != 0 else float("inf")

@@ -1,0 +1,140 @@
+"""All candidates together: the spatially varying kernel and background.
+
+Every candidate constrains its local parameters ``a`` through (M, v); they are spatial polynomials of
+the global ones, ``a = L s`` with the terms at the candidate's position in L, so that ``A = sum L^T M L``
+and ``w = sum L^T v`` (Alard 2000, A&AS 144, 363, sec. 2). Where the basis has a constant first term its
+coefficient has no spatial terms, and the kernel sum is the same everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psfmatch_cli.basis import KernelBasis
+from psfmatch_cli.errors import FitError
+from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel
+from psfmatch_cli.solve import NormalEquations, solve_symmetric
+
+
+@dataclass(frozen=True)
+class SpatialLayout:
+    """Which global parameters there are.
+
+    Order: for every basis image its kernel terms (one for the first if it is constant), then the
+    background terms.
+
+    Parameters
+    ----------
+    n_basis : int
+    constant_first : bool
+    kernel : SpatialModel
+    background : SpatialModel or None
+        None if no background is fitted.
+    """
+
+    n_basis: int
+    constant_first: bool
+    kernel: SpatialModel
+    background: SpatialModel | None
+
+    @property
+    def kept(self) -> NDArray[np.intp]:
+        """Indices of the real parameters among n_basis * n_terms (+ background)."""
+        n_terms = self.kernel.size
+        first = [0] if self.constant_first else list(range(n_terms))
+        n_full = self.n_basis * n_terms + (self.background.size if self.background else 0)
+        return np.array([*first, *range(n_terms, n_full)])
+
+    @property
+    def n_parameters(self) -> int:
+        return len(self.kept)
+
+    def unpack(self, solution: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """Kernel coefficients (n_basis, n_terms) and background coefficients of a global solution."""
+        n_terms = self.kernel.size
+        n_kernel = self.n_basis * n_terms
+        full = np.zeros(n_kernel + (self.background.size if self.background else 0))
+        full[self.kept] = solution
+        return full[:n_kernel].reshape(self.n_basis, n_terms), full[n_kernel:] if self.background else None
+
+    def local(self, solution: NDArray[np.float64], x: NDArray, y: NDArray) -> NDArray[np.float64]:
+        """Local parameters at N positions, (N, n_basis + background)."""
+        kernel, background = self.unpack(solution)
+        out = self.kernel.terms(x, y).T @ kernel.T
+        if self.background is not None:
+            out = np.column_stack([out, self.background.terms(x, y).T @ background])
+        return out
+
+
+def accumulate(
+    equations: NormalEquations, x: NDArray, y: NDArray, layout: SpatialLayout
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Global matrix A and vector w of candidates at parent positions (x, y)."""
+    nb, p = layout.n_basis, layout.kernel.terms(x, y)
+    n_terms = len(p)
+    m, v = equations.matrix, equations.vector
+    pp = np.einsum("sc,tc->cst", p, p).reshape(len(m), -1)
+    kk = (m[:, :nb, :nb].reshape(len(m), -1).T @ pp).reshape(nb, nb, n_terms, n_terms)
+    n_kernel = nb * n_terms
+    n_full = n_kernel + (layout.background.size if layout.background else 0)
+    matrix, vector = np.zeros((n_full, n_full)), np.zeros(n_full)
+    matrix[:n_kernel, :n_kernel] = kk.transpose(0, 2, 1, 3).reshape(n_kernel, n_kernel)
+    vector[:n_kernel] = (v[:, :nb].T @ p.T).ravel()
+    if layout.background is not None:
+        r = layout.background.terms(x, y)
+        pr = np.einsum("sc,tc->cst", p, r).reshape(len(m), -1)
+        cross = (m[:, :nb, nb].T @ pr).reshape(n_kernel, len(r))
+        matrix[:n_kernel, n_kernel:] = cross
+        matrix[n_kernel:, :n_kernel] = cross.T
+        matrix[n_kernel:, n_kernel:] = (r * m[:, nb, nb]) @ r.T
+        vector[n_kernel:] = r @ v[:, nb]
+    kept = layout.kept
+    return matrix[np.ix_(kept, kept)], vector[kept]
+
+
+@dataclass(frozen=True)
+class SpatialSolution:
+    """A solved spatial system.
+
+    Parameters
+    ----------
+    parameters : ndarray, (n_parameters,)
+    layout : SpatialLayout
+    matrix : ndarray, (n_parameters, n_parameters)
+        Of the normal equations, for the condition number and the uncertainties.
+    solver : str
+        Method that solved it.
+    """
+
+    parameters: NDArray[np.float64]
+    layout: SpatialLayout
+    matrix: NDArray[np.float64]
+    solver: str
+
+    def models(self, basis: KernelBasis) -> tuple[MatchingKernel, BackgroundModel]:
+        """The kernel and the background that the parameters describe."""
+        kernel, background = self.layout.unpack(self.parameters)
+        matching = MatchingKernel(basis.images, kernel, self.layout.kernel)
+        if background is None:
+            return matching, BackgroundModel.zero(self.layout.kernel.region)
+        return matching, BackgroundModel(background, self.layout.background)
+
+
+def solve_spatial(equations: NormalEquations, x: NDArray, y: NDArray, layout: SpatialLayout) -> SpatialSolution:
+    """Fit of the spatial model to all candidates.
+
+    Raises
+    ------
+    FitError
+        If there is no candidate, or the solution is not finite.
+    """
+    if len(equations) == 0:
+        raise FitError("no candidate is left for the spatial fit")
+    matrix, vector = accumulate(equations, x, y, layout)
+    parameters, solver = solve_symmetric(matrix, vector)
+    if not np.isfinite(parameters).all():
+        raise FitError(f"the spatial solution is not finite (solver {solver}, {len(equations)} candidates)")
+    return SpatialSolution(parameters, layout, matrix, solver)

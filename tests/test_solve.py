@@ -1,0 +1,181 @@
+"""Normal equations of single candidates against loops over their pixels, and the solvers."""
+
+import numpy as np
+import pytest
+import reference_direct as direct
+from made_pairs import small_basis
+
+from psfmatch_cli.basis import KernelBasis, alard_lupton_basis, explicit_spec
+from psfmatch_cli.errors import FitError
+from psfmatch_cli.solve import (
+    NormalEquations,
+    condition_number,
+    convolve_stamps,
+    normal_equations,
+    solve_each,
+    solve_symmetric,
+)
+
+
+@pytest.fixture(scope="module")
+def rng():
+    return np.random.default_rng(4)
+
+
+def delta_basis(n: int) -> KernelBasis:
+    """One image per kernel pixel, row by row."""
+    return KernelBasis(np.eye(n * n).reshape(-1, n, n), constant_first=False)
+
+
+@pytest.mark.parametrize("shape", [(12, 12), (9, 16)])
+def test_convolved_stamps_equal_the_loops(rng, shape):
+    basis = alard_lupton_basis(explicit_spec(7, [0.8, 1.7], [3, 2]))
+    stamps = rng.normal(size=(2, *shape))
+    expected = np.array([direct.design(stamp, basis.images) for stamp in stamps])
+    # Sums of 49 products of order one in another order.
+    np.testing.assert_allclose(convolve_stamps(stamps, basis), expected, atol=1e-13)
+
+
+def test_stamps_of_a_basis_without_factors_equal_those_of_one_with(rng):
+    basis = small_basis()
+    plain = KernelBasis(basis.images, basis.constant_first)
+    stamps = 1e4 * rng.normal(size=(3, 31, 31))
+    # Values of 1e4.
+    np.testing.assert_allclose(convolve_stamps(stamps, plain), convolve_stamps(stamps, basis), atol=1e-9)
+
+
+def test_convolution_is_not_correlation():
+    kernel = np.zeros((1, 3, 3))
+    kernel[0, 0, 2] = 1.0
+    stamp = np.zeros((1, 5, 5))
+    stamp[0, 2, 2] = 1.0
+    moved = convolve_stamps(stamp, KernelBasis(kernel, constant_first=True)).reshape(3, 3)
+    # A source goes where the kernel points: one row down, one column up.
+    assert np.argwhere(moved).tolist() == [[0, 2]]
+
+
+@pytest.mark.parametrize("fit_background", [True, False])
+def test_normal_equations_equal_the_loops(rng, fit_background):
+    design, target = rng.normal(size=(3, 5, 40)), rng.normal(size=(3, 40))
+    weight = rng.uniform(0.5, 2.0, size=(3, 40)) * (rng.random((3, 40)) > 0.2)
+    made = normal_equations(design, target, weight, fit_background)
+    for k in range(3):
+        matrix, vector = direct.normal_equations(design[k], target[k], weight[k], fit_background)
+        # Sums of 40 products of order one.
+        np.testing.assert_allclose(made.matrix[k], matrix, atol=1e-12)
+        np.testing.assert_allclose(made.vector[k], vector, atol=1e-12)
+    np.testing.assert_array_equal(made.n_pixels, (weight > 0).sum(axis=1))
+
+
+def test_chi2_is_the_weighted_sum_of_squared_residuals(rng):
+    design, target = rng.normal(size=(2, 4, 60)), rng.normal(size=(2, 60))
+    weight, parameters = rng.uniform(0.5, 2.0, size=(2, 60)), rng.normal(size=(2, 5))
+    made = normal_equations(design, target, weight, True)
+    residual = target - np.einsum("ci,cip->cp", parameters[:, :4], design) - parameters[:, 4:]
+    np.testing.assert_allclose(made.chi2(parameters), (weight * residual**2).sum(axis=1), rtol=1e-12)
+
+
+def test_equations_can_be_picked(rng):
+    made = normal_equations(rng.normal(size=(4, 2, 30)), rng.normal(size=(4, 30)), np.ones((4, 30)), True)
+    picked = made[np.array([False, True, False, True])]
+    assert len(picked) == 2
+    np.testing.assert_array_equal(picked.matrix, made.matrix[[1, 3]])
+    np.testing.assert_array_equal(picked.n_pixels, [30, 30])
+
+
+def test_a_known_kernel_and_background_come_back(rng):
+    basis = small_basis()
+    coefficients = rng.normal(size=len(basis))
+    design = convolve_stamps(rng.normal(size=(2, 35, 35)), basis)
+    target = np.tensordot(design, coefficients, axes=(1, 0)) + 3.5
+    solutions = solve_each(normal_equations(design, target, np.ones_like(target), True))
+    # The condition number of this system of white noise is below 1e4.
+    np.testing.assert_allclose(solutions, [[*coefficients, 3.5]] * 2, atol=1e-10)
+
+
+def test_a_delta_function_basis_recovers_every_kernel_pixel():
+    v, u = np.mgrid[-10:11, -10:11]
+    kernel = np.exp(-0.5 * (u / 2.0) ** 2 - 0.5 * (v / 3.0) ** 2)
+    template, variance = np.zeros((51, 51)), np.full((51, 51), 1e-4)
+    template[25, 25] = variance[25, 25] = 1.0
+    # A source of one count in the middle becomes the kernel.
+    target = np.zeros((51, 51))
+    target[15:36, 15:36] = kernel
+    inner = np.s_[10:-10, 10:-10]
+    design = convolve_stamps(template[None], delta_basis(21))
+    for weight in (np.full(961, 1 / np.median(2 * variance)), 1 / (2 * variance[inner]).ravel()):
+        made = normal_equations(design, target[inner].reshape(1, -1), weight[None], True)
+        solution = solve_each(made)[0]
+        # All is exact but for the rounding of a system with a condition number below 1e7.
+        np.testing.assert_allclose(solution[:-1].reshape(21, 21), kernel, atol=1e-8)
+        assert solution[:-1].sum() == pytest.approx(kernel.sum(), abs=1e-7)
+        assert solution[-1] == pytest.approx(0.0, abs=1e-8)
+
+
+def test_condition_number_of_the_delta_function_fit():
+    template = np.zeros((1, 51, 51))
+    template[0, 25, 25] = 1.0
+    design = convolve_stamps(template, delta_basis(21))
+    made = normal_equations(design, np.zeros((1, 961)), np.full((1, 961), 1 / 2e-4), True)
+    # The reference has three digits.
+    assert condition_number(made.matrix[0]) == pytest.approx(1.78e3, abs=5)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 2.0, 3.0])
+def test_a_one_pixel_kernel_is_the_flux_ratio(ratio):
+    template = np.zeros((1, 51, 51))
+    template[0, 25, 25] = 1.0
+    basis = KernelBasis(np.pad(np.ones((1, 1, 1)), ((0, 0), (1, 1), (1, 1))), constant_first=True)
+    design = convolve_stamps(template, basis)
+    made = normal_equations(design, ratio * design[:, 0], np.ones((1, design.shape[2])), False)
+    assert solve_each(made)[0, 0] == pytest.approx(ratio, abs=1e-15)
+    assert made.chi2(solve_each(made))[0] == pytest.approx(0.0, abs=1e-14)
+
+
+def test_a_singular_candidate_is_nan_and_leaves_the_others_alone(rng):
+    design, target = rng.normal(size=(3, 4, 50)), rng.normal(size=(3, 50))
+    weight = np.ones((3, 50))
+    alone = solve_each(normal_equations(design, target, weight, False))
+    weight[1] = 0.0
+    together = solve_each(normal_equations(design, target, weight, False))
+    assert np.isnan(together[1]).all()
+    # One system at a time or all in one call: the same algorithm.
+    np.testing.assert_allclose(together[[0, 2]], alone[[0, 2]], rtol=1e-13)
+
+
+def test_positive_definite_systems_are_solved_by_cholesky(rng):
+    root = rng.normal(size=(6, 9))
+    matrix, truth = root @ root.T, rng.normal(size=6)
+    solution, solver = solve_symmetric(matrix, matrix @ truth)
+    assert solver == "cholesky"
+    np.testing.assert_allclose(solution, truth, atol=1e-10)
+
+
+def test_deficient_systems_get_the_shortest_solution(rng):
+    root = rng.normal(size=(5, 3))
+    matrix, vector = root @ root.T, root @ rng.normal(size=3)
+    matrix[0, 0] -= 1e-15 * np.trace(matrix)
+    solution, solver = solve_symmetric(matrix, vector)
+    assert solver == "eigen"
+    # The pseudo-inverse of a rank 3 system; the perturbation that rules out Cholesky is of 1e-15.
+    np.testing.assert_allclose(solution, np.linalg.pinv(root @ root.T, rcond=1e-12) @ vector, atol=1e-10)
+
+
+def test_systems_that_nobody_can_solve_are_errors():
+    with pytest.raises(FitError, match="not finite; are there NaN pixels"):
+        solve_symmetric(np.diag([1.0, np.nan]), np.ones(2))
+    with pytest.raises(FitError, match="not finite"):
+        solve_symmetric(np.eye(2), np.array([1.0, np.inf]))
+    with pytest.raises(FitError, match="no positive eigenvalue"):
+        solve_symmetric(-np.eye(3), np.ones(3))
+
+
+def test_condition_number_is_signed():
+    assert condition_number(np.diag([2.0, 8.0, 4.0])) == pytest.approx(4.0, rel=1e-14)
+    assert condition_number(np.diag([-2.0, 8.0])) == pytest.approx(-4.0, rel=1e-14)
+    assert condition_number(np.zeros((2, 2))) == float("inf")
+
+
+def test_equations_hold_one_entry_per_candidate():
+    made = NormalEquations(np.ones((2, 1, 1)), np.ones((2, 1)), np.ones(2), np.ones(2, int))
+    assert len(made) == 2
