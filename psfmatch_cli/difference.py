@@ -1,0 +1,134 @@
+"""From a fitted kernel to the pixels: convolved image, background, difference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psfmatch_cli.convolve import convolve
+from psfmatch_cli.correlation import noise_autocorrelation
+from psfmatch_cli.exposure import Exposure, MaskedImage, remap_mask
+from psfmatch_cli.kernel import BackgroundModel
+from psfmatch_cli.match import MatchResult
+from psfmatch_cli.plan import Plan
+from psfmatch_cli.settings import Settings
+from psfmatch_cli.sky import added, fit_sky
+from psfmatch_cli.subtract import rescaled, subtract
+
+#: Planes without which a pixel of the difference is usable.
+BAD_PLANES = ("NO_DATA", "SAT", "BAD", "CR", "EDGE")
+#: Highest order of the polynomial through the sky of the difference.
+MAX_SKY_ORDER = 4
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a kernel makes of two exposures.
+
+    Parameters
+    ----------
+    matched : MaskedImage
+        The convolved image.
+    background : BackgroundModel
+        Of the fit, refined on the sky.
+    difference : MaskedImage
+        On the science image's photometric scale.
+    sky_width : float
+        Robust width of difference / noise on the sky.
+    masked_fraction : float
+        Fraction of the pixels that are not usable.
+    """
+
+    matched: MaskedImage
+    background: BackgroundModel
+    difference: MaskedImage
+    sky_width: float
+    masked_fraction: float
+
+
+def build_difference(
+    plan: Plan,
+    fit: MatchResult,
+    template: Exposure,
+    science: Exposure,
+    autocorrelation: NDArray[np.float64] | None,
+    settings: Settings,
+) -> Difference:
+    """Convolve, refine the background on the sky, subtract, come back to the science image's scale.
+
+    Parameters
+    ----------
+    plan, fit : Plan, MatchResult
+    template, science : Exposure
+        On one grid; the science mask may have DETECTED.
+    autocorrelation : ndarray or None
+        Of the template's noise, where it is known; it is measured otherwise.
+    settings : Settings
+    """
+    forward = plan.direction.convolve_template
+    convolved_from, target = (template, science) if forward else (science, template)
+    carried = without_detections(convolved_from.masked_image)
+    if not forward or autocorrelation is None:
+        not_sky = sky_mask(target.masked_image, science.masked_image) | carried.flagged(BAD_PLANES)
+        autocorrelation = noise_autocorrelation(carried, target.masked_image, not_sky, 1 / fit.kernel.center_sum)
+    matched = convolve(carried, fit.kernel, autocorrelation=autocorrelation, threads=settings.threads)
+    background = fit.background
+    raw = subtract(target.masked_image, matched, background)
+    if settings.kernel.fit_for_background and settings.kernel.refine_background:
+        max_order = settings.kernel.spatial_bg_order
+        sky = fit_sky(
+            raw,
+            sky_mask(raw, science.masked_image),
+            background.spatial.region,
+            background.spatial.kind,
+            MAX_SKY_ORDER if max_order is None else max_order,
+        )
+        if sky is not None:
+            background = added(background, sky.background)
+            raw = subtract(target.masked_image, matched, background)
+    if not forward:
+        raw = rescaled(raw, -1.0 / fit.kernel.center_sum)
+        raw = replace(raw, mask=raw.mask | with_same_planes(science.masked_image, raw))
+    usable = ~raw.flagged(BAD_PLANES)
+    width = _robust_width(raw, sky_mask(raw, science.masked_image))
+    return Difference(matched, background, raw, width, float(1 - usable.mean()))
+
+
+def without_detections(image: MaskedImage) -> MaskedImage:
+    """The same pixels without DETECTED planes: those of a convolved image describe that image alone."""
+    return replace(image, mask=image.mask & ~np.int32(image.bits(["DETECTED", "DETECTED_NEGATIVE"])))
+
+
+def with_same_planes(image: MaskedImage, other: MaskedImage) -> NDArray[np.int32]:
+    """Mask of `image` in the bits of `other`, which has all its planes."""
+    return remap_mask(image.mask, image.planes, dict(other.planes))
+
+
+def with_detections(science: MaskedImage, marked: MaskedImage) -> MaskedImage:
+    """The science pixels with the DETECTED plane of `marked`.
+
+    The EDGE border that the search marks stays out: those pixels were not searched, but they are sound.
+    """
+    if marked is science:
+        return science
+    science = science.with_planes(["DETECTED"])
+    bit = np.int32(science.bits(["DETECTED"]))
+    return replace(science, mask=np.where(marked.flagged(["DETECTED"]), science.mask | bit, science.mask & ~bit))
+
+
+def sky_mask(difference: MaskedImage, science: MaskedImage) -> NDArray[np.bool_]:
+    """Pixels that are not sky: unusable ones and those of sources, if these leave a third of the image."""
+    bad = difference.flagged(BAD_PLANES)
+    sources = science.flagged(["DETECTED"])
+    # In a crowded field hardly a pixel is free of stars; subtracted stars are sky, too.
+    return bad | sources if np.count_nonzero(~(bad | sources)) > 0.3 * bad.size else bad
+
+
+def _robust_width(difference: MaskedImage, bad: NDArray[np.bool_]) -> float:
+    good = ~bad
+    if not good.any():
+        return float("nan")
+    z = difference.image[good] / np.sqrt(difference.variance[good])
+    return float(1.4826 * np.median(np.abs(z - np.median(z))))

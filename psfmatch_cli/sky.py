@@ -1,0 +1,116 @@
+"""The differential background, refined on the whole difference.
+
+Candidates see the background only in their stamps. Once stars are subtracted nearly every pixel of the
+difference is sky: a polynomial through clipped means of its bins fixes what the stamps left open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psfmatch_cli.exposure import Box, MaskedImage
+from psfmatch_cli.kernel import BackgroundModel, SpatialModel, n_terms
+
+#: Bins along the shorter side, and the smallest side of a bin in pixels.
+_BINS, _SMALLEST_BIN = 16, 16
+#: Fraction of a bin's pixels that must be usable.
+_COVERAGE = 0.3
+
+
+@dataclass(frozen=True)
+class SkyFit:
+    """A polynomial through the sky of a difference.
+
+    Parameters
+    ----------
+    background : BackgroundModel
+    order : int
+    n_bins : int
+    """
+
+    background: BackgroundModel
+    order: int
+    n_bins: int
+
+
+def fit_sky(difference: MaskedImage, bad: NDArray[np.bool_], region: Box, kind: str, max_order: int) -> SkyFit | None:
+    """Polynomial through the sky of a difference, of the order that the bins support; None if there is no sky.
+
+    Parameters
+    ----------
+    difference : MaskedImage
+    bad : ndarray, (H, W), bool
+        Pixels to leave out.
+    region : Box
+        Region of the spatial model.
+    kind : {'chebyshev1', 'polynomial'}
+    max_order : int
+        Highest order tried; the Bayesian information criterion decides.
+    """
+    x, y, value = binned_sky(difference, bad)
+    if len(value) < 4:
+        return None
+    best: tuple[float, int, NDArray] | None = None
+    for order in range(max_order + 1):
+        n = n_terms(order)
+        if len(value) < 3 * n:
+            break
+        terms = SpatialModel(kind, order, region).terms(x, y).T
+        coefficients, residual = _robust_fit(terms, value)
+        criterion = len(value) * np.log(max(residual, np.finfo(float).tiny)) + n * np.log(len(value))
+        if best is None or criterion < best[0]:
+            best = criterion, order, coefficients
+    if best is None:
+        return None
+    _, order, coefficients = best
+    return SkyFit(BackgroundModel(coefficients, SpatialModel(kind, order, region)), order, len(value))
+
+
+def binned_sky(
+    difference: MaskedImage, bad: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Parent positions and clipped means of the bins with enough usable pixels."""
+    height, width = difference.shape
+    side = max(_SMALLEST_BIN, min(height, width) // _BINS)
+    n_y, n_x = max(1, height // side), max(1, width // side)
+    edges_y = np.linspace(0, height, n_y + 1).astype(int)
+    edges_x = np.linspace(0, width, n_x + 1).astype(int)
+    out = []
+    for y0, y1 in zip(edges_y[:-1], edges_y[1:], strict=True):
+        for x0, x1 in zip(edges_x[:-1], edges_x[1:], strict=True):
+            use = ~bad[y0:y1, x0:x1]
+            if np.count_nonzero(use) < _COVERAGE * use.size:
+                continue
+            values = difference.image[y0:y1, x0:x1][use]
+            out.append((0.5 * (x0 + x1 - 1), 0.5 * (y0 + y1 - 1), _clipped_mean(values)))
+    x, y, value = np.array(out, float).reshape(-1, 3).T
+    return x + difference.xy0[0], y + difference.xy0[1], value
+
+
+def _clipped_mean(values: NDArray[np.float32]) -> float:
+    """Mean within 3 robust sigmas of the median: residuals of stars and transients stay outside."""
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    half_width = 3 * 0.7413 * (high - low)
+    return float(values[np.abs(values - middle) <= half_width].mean(dtype=np.float64))
+
+
+def _robust_fit(terms: NDArray[np.float64], value: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Least squares without bins beyond 4 robust sigmas of a first fit; coefficients and mean square residual."""
+    keep = np.ones(len(value), bool)
+    for _ in range(3):
+        coefficients = np.linalg.lstsq(terms[keep], value[keep], rcond=None)[0]
+        residual = value - terms @ coefficients
+        spread = 1.4826 * np.median(np.abs(residual))
+        keep = np.abs(residual) <= 4 * max(spread, np.finfo(float).tiny)
+    return coefficients, float(np.mean(np.minimum(np.abs(residual), 4 * spread) ** 2))
+
+
+def added(first: BackgroundModel, second: BackgroundModel) -> BackgroundModel:
+    """Sum of two backgrounds of one kind and region."""
+    longer, shorter = (first, second) if first.spatial.order >= second.spatial.order else (second, first)
+    coefficients = longer.coefficients.copy()
+    coefficients[: len(shorter.coefficients)] += shorter.coefficients
+    return BackgroundModel(coefficients, longer.spatial)

@@ -1,0 +1,131 @@
+"""Slow, plain forms of what the package does fast: one pixel, one candidate at a time, as the formulas say."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.polynomial.chebyshev import chebval
+
+from psfmatch_cli.exposure import Box, MaskedImage
+from psfmatch_cli.kernel import MatchingKernel, SpatialModel
+from psfmatch_cli.solve import NormalEquations
+from psfmatch_cli.spatial import SpatialLayout
+
+
+def spatial_terms(kind: str, order: int, region: Box, x: float, y: float) -> np.ndarray:
+    """Terms at one position: degree by degree, within a degree the x power falls."""
+    terms = []
+    for degree in range(order + 1):
+        for b in range(degree + 1):
+            a = degree - b
+            if kind == "polynomial":
+                terms.append(float(x) ** a * float(y) ** b)
+            else:
+                u = (x - (region.x_min + region.x_max) / 2) * 2 / (region.x_max - region.x_min + 1)
+                v = (y - (region.y_min + region.y_max) / 2) * 2 / (region.y_max - region.y_min + 1)
+                terms.append(chebval(u, [0] * a + [1]) * chebval(v, [0] * b + [1]))
+    return np.array(terms)
+
+
+def kernel_at(kernel: MatchingKernel, x: float, y: float) -> np.ndarray:
+    """Kernel image at one position, coefficient by coefficient."""
+    model = kernel.spatial
+    terms = spatial_terms(model.kind, model.order, model.region, x, y)
+    out = np.zeros(kernel.basis.shape[1:])
+    for image, coefficients in zip(kernel.basis, kernel.coefficients, strict=True):
+        out += image * sum(c * t for c, t in zip(coefficients, terms, strict=True))
+    return out
+
+
+def convolve_point(image: np.ndarray, kernel: np.ndarray, x: int, y: int) -> float:
+    """``sum_uv K(u, v) T(x - u, y - v)`` at one pixel, array indices."""
+    half = kernel.shape[0] // 2
+    total = 0.0
+    for v in range(-half, half + 1):
+        for u in range(-half, half + 1):
+            total += kernel[v + half, u + half] * float(image[y - v, x - u])
+    return total
+
+
+def convolve(pixels: MaskedImage, kernel: MatchingKernel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image, mask and variance with the kernel evaluated anew at every pixel; NaN and infinity on the border."""
+    height, width = pixels.shape
+    half = kernel.half_size
+    image, variance = np.full(pixels.shape, np.nan), np.full(pixels.shape, np.inf)
+    mask = np.full(pixels.shape, pixels.bits(["NO_DATA"]), np.int32)
+    for y in range(height):
+        for x in range(width):
+            rows, columns = slice(max(y - half, 0), y + half + 1), slice(max(x - half, 0), x + half + 1)
+            mask[y, x] |= np.bitwise_or.reduce(pixels.mask[rows, columns], axis=None)
+            if half <= x < width - half and half <= y < height - half:
+                here = kernel_at(kernel, x + pixels.xy0[0], y + pixels.xy0[1])[::-1, ::-1]
+                image[y, x] = (here * pixels.image[rows, columns].astype(float)).sum()
+                variance[y, x] = (here**2 * pixels.variance[rows, columns].astype(float)).sum()
+                mask[y, x] &= ~pixels.bits(["NO_DATA"])
+                mask[y, x] |= np.bitwise_or.reduce(pixels.mask[rows, columns], axis=None)
+    return image, mask, variance
+
+
+def design(stamp: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Design matrix of a stamp, (n_basis, fitted pixels), one pixel at a time."""
+    half = basis.shape[1] // 2
+    height, width = stamp.shape
+    return np.array(
+        [
+            [convolve_point(stamp, image, x, y) for y in range(half, height - half) for x in range(half, width - half)]
+            for image in basis
+        ]
+    )
+
+
+def normal_equations(
+    rows: np.ndarray, data: np.ndarray, weight: np.ndarray, fit_background: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Matrix and vector of one candidate, summed over its pixels."""
+    n = len(rows) + fit_background
+    matrix, vector = np.zeros((n, n)), np.zeros(n)
+    for p in range(rows.shape[1]):
+        column = np.append(rows[:, p], 1.0) if fit_background else rows[:, p]
+        matrix += weight[p] * np.outer(column, column)
+        vector += weight[p] * column * data[p]
+    return matrix, vector
+
+
+def lifting_matrix(layout: SpatialLayout, x: float, y: float) -> np.ndarray:
+    """L of ``local parameters = L @ global parameters`` at one position."""
+    kernel, background = layout.kernel, layout.background
+    p = spatial_terms(kernel.kind, kernel.order, kernel.region, x, y)
+    rows = []
+    for i in range(layout.n_basis):
+        terms = np.ones(1) if i == 0 and layout.constant_first else p
+        rows.append((i, terms))
+    if background is not None:
+        r = spatial_terms(background.kind, background.order, background.region, x, y)
+        rows.append((layout.n_basis, r))
+    out = np.zeros((len(rows), sum(len(terms) for _, terms in rows)))
+    start = 0
+    for i, terms in rows:
+        out[i, start : start + len(terms)] = terms
+        start += len(terms)
+    return out
+
+
+def assemble(
+    equations: NormalEquations, x: np.ndarray, y: np.ndarray, layout: SpatialLayout
+) -> tuple[np.ndarray, np.ndarray]:
+    """``A = sum L^T M L`` and ``w = sum L^T v``."""
+    matrix, vector = 0.0, 0.0
+    for one, data, xc, yc in zip(equations.matrix, equations.vector, x, y, strict=True):
+        lifting = lifting_matrix(layout, xc, yc)
+        matrix = matrix + lifting.T @ one @ lifting
+        vector = vector + lifting.T @ data
+    return matrix, vector
+
+
+def polynomial_field(model: SpatialModel, coefficients: np.ndarray, box: Box) -> np.ndarray:
+    """Values of a spatial polynomial at all pixel centres of a box, one at a time."""
+    out = np.empty((box.height, box.width))
+    for y in range(box.height):
+        for x in range(box.width):
+            terms = spatial_terms(model.kind, model.order, model.region, x + box.x_min, y + box.y_min)
+            out[y, x] = terms @ coefficients
+    return out

@@ -1,0 +1,207 @@
+"""The fast convolution against the pixel-by-pixel one: image, variance, mask, and what must not matter."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import reference_direct as direct
+from made_pairs import box_of, convolved_truth, known_kernel
+
+from psfmatch_cli.convolve import convolve, correlated_variance_factor, dilate_mask, square_terms
+from psfmatch_cli.errors import InputError
+from psfmatch_cli.exposure import DEFAULT_PLANES, MaskedImage
+from psfmatch_cli.kernel import MatchingKernel, SpatialModel
+
+SHAPE = (41, 52)
+
+
+def noisy(shape=SHAPE, *, xy0=(0, 0), level=0.0, seed=2) -> MaskedImage:
+    """Noise with a source, a sloping variance, and one pixel each of two planes."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    image = level + rng.normal(size=shape) + 300 * np.exp(-0.5 * ((x - 30) ** 2 + (y - 17) ** 2) / 4)
+    made = MaskedImage.from_arrays(image, variance=1.0 + 0.02 * x + rng.random(shape), xy0=xy0)
+    made.mask[18, 33] |= made.bits(["SAT"])
+    made.mask[5, 44] |= made.bits(["CR"])
+    made.mask[6, 43] |= made.bits(["DETECTED"])
+    return made
+
+
+def delta_kernel(size: int = 11, shape=SHAPE) -> MatchingKernel:
+    image = np.zeros((1, size, size))
+    image[0, size // 2, size // 2] = 1.0
+    return MatchingKernel(image, np.ones((1, 1)), SpatialModel("chebyshev1", 0, box_of(shape)))
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("xy0", [(0, 0), (-300, 12345)])
+def test_the_fast_convolution_equals_the_direct_one(order, xy0):
+    pixels, kernel = noisy(xy0=xy0), known_kernel(order, SHAPE, xy0=xy0)
+    made = convolve(pixels, kernel)
+    image, mask, variance = direct.convolve(pixels, kernel)
+    empty = ~np.isfinite(image)
+    np.testing.assert_array_equal(made.mask, mask)
+    np.testing.assert_array_equal(~np.isfinite(made.image), empty)
+    # Single precision of a transform whose largest value is 300: some units of 2e-5.
+    np.testing.assert_allclose(made.image[~empty], image[~empty], atol=1e-4)
+    # The squared kernel is reduced to terms that leave 0.2 % of its sum.
+    np.testing.assert_allclose(made.variance[~empty], variance[~empty], rtol=2e-3)
+    assert np.isposinf(made.variance[empty]).all()
+    assert np.isnan(made.image[empty]).all()
+
+
+def test_a_constant_kernel_needs_no_approximation_of_its_square():
+    pixels, kernel = noisy(), known_kernel(0, SHAPE)
+    _, _, variance = direct.convolve(pixels, kernel)
+    inner = np.isfinite(variance)
+    # Single precision.
+    np.testing.assert_allclose(convolve(pixels, kernel).variance[inner], variance[inner], rtol=2e-6)
+
+
+def test_tiles_join_without_seams():
+    shape = (530, 470)
+    pixels, kernel = noisy(shape, level=1000.0), known_kernel(2, shape)
+    made = convolve(pixels, kernel)
+    inner = np.s_[7:-7, 7:-7]
+    expected = convolved_truth(pixels.image.astype(float), kernel)[inner]
+    assert np.isfinite(made.image[inner]).all()
+    # Values of 1250 are stored to 6e-5, and the transforms of deviations of 300 add some 2e-5.
+    np.testing.assert_allclose(made.image[inner], expected, atol=3e-4)
+
+
+def test_the_sky_level_costs_no_precision():
+    kernel = known_kernel(1, SHAPE)
+    low, high = (convolve(noisy(level=level), kernel).image for level in (0.0, 32768.0))
+    # The level times the kernel sum (1.25) comes back; values of 4e4 are stored to 2e-3, at input and output.
+    np.testing.assert_allclose(high[7:-7, 7:-7] - 1.25 * 32768.0, low[7:-7, 7:-7], atol=0.02)
+
+
+def test_a_delta_kernel_is_identity():
+    pixels = noisy()
+    made = convolve(pixels, delta_kernel())
+    inner = np.s_[5:-5, 5:-5]
+    # Rounding of a transform whose largest value is 300.
+    np.testing.assert_allclose(made.image[inner], pixels.image[inner], atol=1e-4)
+    np.testing.assert_allclose(made.variance[inner], pixels.variance[inner], rtol=1e-5)
+
+
+def test_the_kernel_sum_is_the_flux_ratio():
+    image = np.zeros((60, 60))
+    image[30, 31] = 1e4
+    made = convolve(MaskedImage.from_arrays(image, variance=np.ones((60, 60))), known_kernel(0, (60, 60), ratio=0.77))
+    # Single precision of 225 values.
+    assert np.nansum(made.image) == pytest.approx(7700, rel=1e-5)
+
+
+def test_a_lopsided_kernel_is_not_mirrored():
+    kernel = delta_kernel()
+    kernel = replace(kernel, basis=np.roll(kernel.basis, (2, 3), axis=(1, 2)))
+    image = np.zeros(SHAPE)
+    image[20, 20] = 100.0
+    made = convolve(MaskedImage.from_arrays(image, variance=np.ones(SHAPE)), kernel)
+    assert np.unravel_index(np.nanargmax(made.image), SHAPE) == (22, 23)
+
+
+def test_pixels_that_are_no_number_reach_as_far_as_the_kernel():
+    pixels = noisy()
+    pixels.image[20, 25] = np.nan
+    pixels.variance[10, 40] = np.inf
+    made = convolve(pixels, known_kernel(1, SHAPE))
+    clean = convolve(noisy(), known_kernel(1, SHAPE))
+    lost = np.zeros(SHAPE, bool)
+    for y, x in [(20, 25), (10, 40)]:
+        lost[y - 7 : y + 8, x - 7 : x + 8] = True
+    lost[:7] = lost[-7:] = lost[:, :7] = lost[:, -7:] = True
+    np.testing.assert_array_equal(made.flagged(["NO_DATA"]), lost)
+    np.testing.assert_array_equal(np.isnan(made.image), lost)
+    # Elsewhere nothing of it shows: rounding of the transforms.
+    np.testing.assert_allclose(made.image[~lost], clean.image[~lost], atol=1e-4)
+    np.testing.assert_allclose(made.variance[~lost], clean.variance[~lost], rtol=1e-5)
+
+
+def test_the_border_is_lost_also_where_the_mask_had_no_such_plane():
+    pixels = MaskedImage(np.ones(SHAPE, np.float32), np.zeros(SHAPE, np.int32), np.ones(SHAPE, np.float32), {"BAD": 0})
+    made = convolve(pixels, delta_kernel())
+    lost = np.ones(SHAPE, bool)
+    lost[5:-5, 5:-5] = False
+    np.testing.assert_array_equal(made.flagged(["NO_DATA"]), lost)
+    np.testing.assert_array_equal(np.isnan(made.image), lost)
+
+
+def test_the_input_is_unchanged():
+    pixels = noisy()
+    pixels.image[20, 25] = np.nan
+    before = pixels.copy()
+    convolve(pixels, known_kernel(1, SHAPE))
+    for name in ("image", "mask", "variance"):
+        np.testing.assert_array_equal(getattr(pixels, name), getattr(before, name))
+    assert dict(pixels.planes) == DEFAULT_PLANES
+
+
+def test_threads_do_not_change_the_result():
+    pixels, kernel = noisy(), known_kernel(1, SHAPE)
+    np.testing.assert_array_equal(convolve(pixels, kernel, threads=2).image, convolve(pixels, kernel).image)
+
+
+def test_an_image_smaller_than_the_kernel_is_refused():
+    with pytest.raises(InputError, match="the image, 52 x 10 pixels, is smaller than the kernel, 11 x 11"):
+        convolve(noisy((41, 52)).cutout(box_of((10, 52))), delta_kernel())
+
+
+def test_an_image_as_large_as_the_kernel_has_one_pixel():
+    made = convolve(noisy((41, 52)).cutout(box_of((11, 11))), delta_kernel())
+    assert np.argwhere(np.isfinite(made.image)).tolist() == [[5, 5]]
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_terms_of_the_square_give_the_square(order):
+    kernel = known_kernel(order, SHAPE)
+    images, weights, model = square_terms(kernel)
+    for x, y in [(0, 0), (51, 40), (13.5, 30.25), (25.5, 20)]:
+        squared = np.tensordot(weights @ model.terms(x, y), images, axes=1)
+        expected = direct.kernel_at(kernel, x, y) ** 2
+        # The stated tolerance: the sum of absolute errors, relative to the sum of the square.
+        assert np.abs(squared - expected).sum() <= 2e-3 * expected.sum()
+
+
+def test_correlated_noise_gets_the_variance_it_has():
+    rng = np.random.default_rng(6)
+    shape, smoothing = (400, 400), np.array([[0.25, 0.5, 0.25]])
+    smoothing = smoothing.T @ smoothing
+    white = MatchingKernel(smoothing[None], np.ones((1, 1)), SpatialModel("chebyshev1", 0, box_of(shape)))
+    noise = convolve(MaskedImage.from_arrays(rng.normal(size=shape), variance=np.ones(shape)), white)
+    image, variance = noise.image[1:-1, 1:-1], noise.variance[1:-1, 1:-1]
+    own = np.array([[1, 4, 6, 4, 1]]) / 6.0
+    made = convolve(
+        MaskedImage.from_arrays(image, variance=variance), known_kernel(1, image.shape), autocorrelation=own.T @ own
+    )
+    # 1.6e5 pixels with a correlation length of some 3 pixels each way: about 1 % of the variance at one sigma.
+    assert np.nanvar(made.image) == pytest.approx(np.mean(made.variance[np.isfinite(made.variance)]), rel=0.03)
+
+
+def test_white_noise_needs_no_correction():
+    kernel = known_kernel(0, SHAPE).image(0, 0)
+    assert correlated_variance_factor(kernel, np.ones((1, 1))) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_an_autocorrelation_wider_than_the_kernel_is_cut():
+    rho = np.ones((41, 41))
+    # Fully correlated noise: the whole kernel acts on one number.
+    expected = np.ones((5, 5)).sum() ** 2 / 25
+    assert correlated_variance_factor(np.ones((5, 5)), rho) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("radius", [0, 1, 4, 13])
+def test_planes_grow_by_a_square(radius):
+    rng = np.random.default_rng(3)
+    mask = (1 << rng.integers(0, 9, size=(30, 27))) * (rng.random((30, 27)) < 0.01)
+    mask = mask.astype(np.int32)
+    mask[0, 26] |= -(2**31)
+    expected = np.zeros_like(mask)
+    for y in range(30):
+        for x in range(27):
+            part = mask[max(y - radius, 0) : y + radius + 1, max(x - radius, 0) : x + radius + 1]
+            expected[y, x] = np.bitwise_or.reduce(part, axis=None)
+    grown = dilate_mask(mask, radius)
+    np.testing.assert_array_equal(grown, expected)
+    assert not np.shares_memory(grown, mask)
