@@ -1,0 +1,412 @@
+"""`ImagePsfMatchTask`: the stages called in order, on exposures and arrays, no file needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from psfmatch_cli.basis import BasisSpec, KernelBasis, alard_lupton_basis, basis_spec, explicit_spec
+from psfmatch_cli.candidates import CandidateSet, select_candidates
+from psfmatch_cli.difference import Difference, build_difference, with_detections
+from psfmatch_cli.errors import InputError, NoCandidatesError, PsfMatchError
+from psfmatch_cli.exposure import Exposure, MaskedImage
+from psfmatch_cli.kernel import BackgroundModel, MatchingKernel
+from psfmatch_cli.match import MatchResult, match
+from psfmatch_cli.metadata import TaskMetadata
+from psfmatch_cli.plan import Plan, better, directions, make_plan
+from psfmatch_cli.register import Widths, register
+from psfmatch_cli.settings import Settings
+from psfmatch_cli.summary import summarise
+from psfmatch_cli.task import Task, timed
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from psfmatch_cli.detect import Detection
+
+
+@dataclass(frozen=True)
+class MatchExposuresResult:
+    """A template matched to a science exposure (or the other way round).
+
+    Parameters
+    ----------
+    matched_exposure : Exposure
+        The convolved image on the science grid; without the background.
+    warped_exposure : Exposure
+        The template on the science grid; the template itself if it was there already.
+    psf_matching_kernel : MatchingKernel
+    background_model : BackgroundModel
+        Differential background, on the scale of the image that was matched to.
+    kernel_cell_set : CandidateSet
+        Every source with its fate.
+    convolved : str
+        ``"template"`` or ``"science"``.
+    summary : dict
+        What the run found and chose, by name.
+    """
+
+    matched_exposure: Exposure
+    warped_exposure: Exposure
+    psf_matching_kernel: MatchingKernel
+    background_model: BackgroundModel
+    kernel_cell_set: CandidateSet
+    convolved: str
+    summary: dict[str, Any]
+
+    @property
+    def matched_image(self) -> MaskedImage:
+        """The pixels of `matched_exposure`."""
+        return self.matched_exposure.masked_image
+
+
+@dataclass(frozen=True)
+class SubtractExposuresResult(MatchExposuresResult):
+    """A match and its difference.
+
+    Parameters
+    ----------
+    subtracted_exposure : Exposure
+        ``science - (matched + background)``, on the science image's photometric scale in both directions.
+    """
+
+    subtracted_exposure: Exposure
+
+
+class ImagePsfMatchTask(Task):
+    """Register, PSF-match and subtract two exposures.
+
+    Parameters
+    ----------
+    config : Settings, optional
+        All settings.
+    name : str
+        Name of the task, the first part of the keys of its metadata.
+    """
+
+    ConfigClass = Settings
+    default_name = "psfMatch"
+
+    def __init__(self, config: Settings | None = None, name: str | None = None, **kwargs):
+        super().__init__(config, name, **kwargs)
+        self.background = Task(self.config.detection.background, name="background", parent_task=self)
+        self.select_detection = Task(self.config.detection, name="selectDetection", parent_task=self)
+
+    # The methods that find sources and candidates
+
+    def get_select_sources(
+        self, exposure: Exposure, sigma: float | None = None, do_smooth: bool = True, *, psf_sigma: float | None = None
+    ) -> Detection:
+        """Sources of an exposure for PSF matching.
+
+        Parameters
+        ----------
+        exposure : Exposure
+            Unchanged.
+        sigma : float, optional
+            Detection threshold; default from the settings. (Upstream's code takes the argument of this name
+            for the width of the PSF; its documentation says threshold.)
+        do_smooth : bool
+            Smooth by the PSF before the search.
+        psf_sigma : float, optional
+            Gaussian sigma of the PSF, pixels; default: of the exposure's PSF, else measured from its stars.
+        """
+        from psfmatch_cli.detect import detect
+
+        config = self.config.detection
+        if sigma is not None:
+            config = config.model_copy(update={"threshold_value": float(sigma)})
+        with self.select_detection.timer("run"):
+            found = detect(exposure, config, psf_sigma=psf_sigma, smooth=do_smooth)
+        for name in ("doSmooth", "sigma", "smoothingKernelWidth", "nGrow"):
+            if name in found.metadata:
+                self.select_detection.metadata[name] = found.metadata[name]
+        self.metadata["nSources"] = len(found.sources)
+        return found
+
+    def make_candidate_list(
+        self,
+        template: Exposure,
+        science: Exposure,
+        kernel_size: int,
+        candidate_list: Table | None = None,
+        *,
+        n_parameters: int | None = None,
+    ) -> CandidateSet:
+        """Sources that may constrain the kernel, the masks of both images examined.
+
+        Parameters
+        ----------
+        template, science : Exposure
+            On one pixel grid.
+        kernel_size : int
+            Side of the kernel, pixels.
+        candidate_list : Table, optional
+            Sources with ``x, y`` or ``ra, dec``; default: detected on the science exposure.
+        n_parameters : int, optional
+            Local parameters that a stamp must constrain; default: those of the configured basis.
+        """
+        if candidate_list is None:
+            detection = self.get_select_sources(science)
+            candidate_list = detection.sources
+            science = science.with_pixels(detection.mark(science.masked_image))
+        if n_parameters is None:
+            degrees = self.config.kernel.alard_deg_gauss
+            n_parameters = 1 + sum((d + 1) * (d + 2) // 2 for d in degrees)
+        made = select_candidates(
+            candidate_list,
+            template,
+            science,
+            self.config.candidates,
+            self.config.kernel,
+            kernel_size=kernel_size,
+            n_parameters=n_parameters,
+        )
+        self.metadata["nCandidates"] = len(made)
+        return made
+
+    def make_kernel_basis_list(
+        self,
+        target_fwhm_pix: float | None = None,
+        reference_fwhm_pix: float | None = None,
+        basis_deg_gauss: list[int] | None = None,
+        basis_sigma_gauss: list[float] | None = None,
+        metadata: TaskMetadata | None = None,
+    ) -> KernelBasis:
+        """Alard-Lupton basis that takes the target's FWHM to the reference's, or of given widths and degrees.
+
+        Parameters
+        ----------
+        target_fwhm_pix, reference_fwhm_pix : float, optional
+            FWHM of the image to convolve and of the one to match, pixels.
+        basis_deg_gauss, basis_sigma_gauss : list, optional
+            Degrees and sigmas by hand.
+        metadata : TaskMetadata, optional
+            Where the ``ALBasis*`` items go.
+        """
+        spec = basis_spec(target_fwhm_pix, reference_fwhm_pix, self.config.kernel)
+        if basis_sigma_gauss is not None or basis_deg_gauss is not None:
+            spec = explicit_spec(spec.size, basis_sigma_gauss or spec.sigmas, basis_deg_gauss or spec.degrees)
+        if metadata is not None:
+            record_basis(metadata, spec)
+        return alard_lupton_basis(spec)
+
+    # The methods that match
+
+    @timed
+    def match_exposures(
+        self,
+        template: Exposure,
+        science: Exposure,
+        template_fwhm_pix: float | None = None,
+        science_fwhm_pix: float | None = None,
+        candidate_list: Table | None = None,
+        do_warping: bool = True,
+        convolve_template: bool | None = None,
+    ) -> MatchExposuresResult:
+        """Warp the template if need be, fit the matching kernel, convolve.
+
+        Parameters
+        ----------
+        template, science : Exposure
+            Unchanged.
+        template_fwhm_pix, science_fwhm_pix : float, optional
+            FWHMs in science pixels; default: of the exposures' PSFs, else measured from their stars.
+        candidate_list : Table, optional
+            Sources to use, as for `make_candidate_list`.
+        do_warping : bool
+            Whether a template on another grid is warped; if not, it is an error.
+        convolve_template : bool, optional
+            Convolve the template or the science image; default: the sharper of the two.
+
+        Raises
+        ------
+        RegistrationError
+            If the exposures do not overlap, or are not on one grid and `do_warping` is False.
+        NoCandidatesError
+            If there are no usable candidates, or all were rejected.
+        FitError
+            If the system cannot be solved.
+        """
+        result, _ = self._match(
+            template, science, template_fwhm_pix, science_fwhm_pix, candidate_list, do_warping, convolve_template
+        )
+        return result
+
+    @timed
+    def subtract_exposures(
+        self,
+        template: Exposure,
+        science: Exposure,
+        template_fwhm_pix: float | None = None,
+        science_fwhm_pix: float | None = None,
+        candidate_list: Table | None = None,
+        do_warping: bool = True,
+        convolve_template: bool | None = None,
+    ) -> SubtractExposuresResult:
+        """`match_exposures`, then ``science - (matched + background)``; parameters and errors as there."""
+        with self.timer("matchExposures"):
+            result, difference = self._match(
+                template, science, template_fwhm_pix, science_fwhm_pix, candidate_list, do_warping, convolve_template
+            )
+        psf = science.psf if result.convolved == "template" else (result.warped_exposure.psf or science.psf)
+        subtracted = science.with_pixels(difference, psf=psf)
+        fields = {name: getattr(result, name) for name in MatchExposuresResult.__dataclass_fields__}
+        return SubtractExposuresResult(**fields, subtracted_exposure=subtracted)
+
+    @timed
+    def match_masked_images(
+        self,
+        template: MaskedImage,
+        science: MaskedImage,
+        candidate_list: Table,
+        template_fwhm_pix: float | None = None,
+        science_fwhm_pix: float | None = None,
+        convolve_template: bool | None = True,
+    ) -> MatchExposuresResult:
+        """Match two masked images that are on one grid, with the caller's sources.
+
+        Raises
+        ------
+        InputError
+            If the images differ in size or origin.
+        NoCandidatesError, FitError
+            As `match_exposures`.
+        """
+        exposures = self._as_exposures(template, science, candidate_list)
+        result, _ = self._match(
+            *exposures, template_fwhm_pix, science_fwhm_pix, candidate_list, False, convolve_template
+        )
+        return result
+
+    @timed
+    def subtract_masked_images(
+        self,
+        template: MaskedImage,
+        science: MaskedImage,
+        candidate_list: Table,
+        template_fwhm_pix: float | None = None,
+        science_fwhm_pix: float | None = None,
+        convolve_template: bool | None = True,
+    ) -> SubtractExposuresResult:
+        """Match and subtract two masked images; parameters and errors as `match_masked_images`."""
+        exposures = self._as_exposures(template, science, candidate_list)
+        return self.subtract_exposures(
+            *exposures, template_fwhm_pix, science_fwhm_pix, candidate_list, False, convolve_template
+        )
+
+    # What the methods above share
+
+    @staticmethod
+    def _as_exposures(template: MaskedImage, science: MaskedImage, candidate_list: Table) -> tuple[Exposure, Exposure]:
+        if candidate_list is None or len(candidate_list) == 0:
+            raise NoCandidatesError("matching masked images needs a list of sources, got none")
+        if template.box != science.box:
+            raise InputError(f"the template covers {template.box}, the science image {science.box}; they must be equal")
+        return Exposure(template, name="template"), Exposure(science, name="science")
+
+    def _match(
+        self,
+        template: Exposure,
+        science: Exposure,
+        template_fwhm: float | None,
+        science_fwhm: float | None,
+        sources: Table | None,
+        do_warping: bool,
+        convolve_template: bool | None,
+    ) -> tuple[MatchExposuresResult, MaskedImage]:
+        """The whole method: the match, and the difference on the science image's scale."""
+        registered = register(template, science, self.config.warp, do_warping, threads=self.config.threads)
+        self.metadata["warped"] = registered.warped
+        self.metadata["registrationOffsetPix"] = registered.offset
+        template = registered.exposure
+        widths = Widths.of(template, science, template_fwhm, science_fwhm)
+        marked = science
+        if sources is None:
+            found = self.get_select_sources(science, psf_sigma=widths.science_sigma)
+            sources, marked = found.sources, science.with_pixels(found.mark(science.masked_image))
+        plan = self._plan(template, marked, widths, sources, convolve_template)
+        record_basis(self.metadata, plan.spec)
+        fit = self._solve(plan)
+        output_science = science.with_pixels(with_detections(science.masked_image, marked.masked_image))
+        images = build_difference(plan, fit, template, output_science, registered.autocorrelation, self.config)
+        self._record(plan, fit, images, widths)
+        matched = science.with_pixels(images.matched, psf=None, filter=template.filter)
+        result = MatchExposuresResult(
+            matched_exposure=matched,
+            warped_exposure=template,
+            psf_matching_kernel=fit.kernel,
+            background_model=images.background,
+            kernel_cell_set=fit.candidates,
+            convolved=plan.direction.convolved,
+            summary=summarise(plan, fit, images, widths, registered),
+        )
+        return result, images.difference
+
+    def _plan(
+        self, template: Exposure, science: Exposure, widths: Widths, sources: Table, convolve_template: bool | None
+    ) -> Plan:
+        """The plan of the only direction, or the better of two."""
+        plans: list[Plan] = []
+        failure: PsfMatchError | None = None
+        for direction in directions(widths.template, widths.science, convolve_template):
+            target, reference = (widths.template, widths.science)[:: 1 if direction.convolve_template else -1]
+            spec = basis_spec(target, reference, self.config.kernel)
+            try:
+                candidates = self.make_candidate_list(
+                    template, science, spec.size, sources, n_parameters=spec.n_functions + 1
+                )
+                plans.append(make_plan(direction, spec, candidates, template, science, self.config))
+            except NoCandidatesError as error:
+                failure = failure or error
+        if not plans:
+            raise failure
+        plan = plans[0] if len(plans) == 1 else better(*plans)
+        self.log.info("convolving the %s (%s); basis %s", plan.direction.convolved, plan.direction.reason, plan.spec)
+        return plan
+
+    @timed
+    def _solve(self, plan: Plan) -> MatchResult:
+        return match(plan.pool, plan.kernel_order, plan.background_order)
+
+    def _record(self, plan: Plan, fit: MatchResult, images: Difference, widths: Widths) -> None:
+        """Metadata items of a match."""
+        items = {
+            "spatialConditionNum": fit.condition_number,
+            "spatialKernelSum": fit.kernel.center_sum,
+            "convolvedExposure": plan.direction.convolved.capitalize(),
+            "convolvedReason": plan.direction.reason,
+            "kernelBasisSet": "alard-lupton",
+            "nBasis": len(fit.kernel.basis),
+            "spatialModelType": fit.kernel.spatial.kind,
+            "spatialKernelOrderUsed": fit.kernel.spatial.order,
+            "spatialBgOrderUsed": images.background.spatial.order,
+            "spatialBgParameters": images.background.coefficients.tolist(),
+            "nGood": fit.n_used,
+            "nBad": fit.n_rejected,
+            "nUnused": int(np.count_nonzero(fit.candidates.table["status"] == "unused")),
+            "nIterations": fit.n_iterations,
+            "converged": fit.converged,
+            "solver": fit.solution.solver,
+            "modelError": fit.model_error,
+            "templateFwhmPix": widths.template if widths.template is not None else float("nan"),
+            "scienceFwhmPix": widths.science if widths.science is not None else float("nan"),
+            "templateFwhmFrom": widths.template_from,
+            "scienceFwhmFrom": widths.science_from,
+            "rejectReasons": [f"{name}:{n}" for name, n in fit.candidates.counts().items() if name != "candidates"],
+            "skyWidth": images.sky_width,
+            "maskedFraction": images.masked_fraction,
+        }
+        for name, value in items.items():
+            self.metadata[name] = value
+
+
+def record_basis(metadata: TaskMetadata, spec: BasisSpec) -> None:
+    """Append the ``ALBasis*`` items."""
+    metadata.add("ALBasisNGauss", len(spec.sigmas))
+    metadata.add("ALBasisDegGauss", list(spec.degrees))
+    metadata.add("ALBasisSigGauss", list(spec.sigmas))
+    metadata.add("ALKernelSize", spec.size)
+    metadata.add("ALBasisMode", spec.mode)
