@@ -1,0 +1,89 @@
+"""Header cards that say how a file was made and what the match found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psfmatch_cli.outputs import Card, provenance_cards
+from psfmatch_cli.version import __version__
+
+if TYPE_CHECKING:
+    from psfmatch_cli.image_psf_match import MatchExposuresResult
+    from psfmatch_cli.settings import Settings
+
+#: Card, item of the summary, comment.
+_SUMMARY = (
+    ("PMCONV", "convolved", "exposure that was convolved"),
+    ("PMKSUM", "kernel_sum", "kernel sum at the image centre"),
+    ("PMCOND", "condition_number", "condition number of the spatial system"),
+    ("PMNCAND", "n_candidates", "kernel candidates"),
+    ("PMNGOOD", "n_used", "candidates in the last fit"),
+    ("PMNBAD", "n_rejected", "candidates rejected by the fit"),
+    ("PMKSIZE", "kernel_size", "[pix] side of the kernel"),
+    ("PMBASIS", "basis", ""),
+    ("PMKORDER", "spatial_order", "spatial order of the kernel"),
+    ("PMBORDER", "background_order", "spatial order of the background"),
+    ("PMFWHMT", "template_fwhm", "[pix] FWHM of the template"),
+    ("PMFWHMS", "science_fwhm", "[pix] FWHM of the science image"),
+    ("PMSKYW", "sky_width", "width of difference / noise on the sky"),
+)
+
+
+def match_cards(
+    result: MatchExposuresResult,
+    inputs: Mapping[str, Path],
+    settings: Settings,
+    difference: Path | None,
+    photometry: str,
+) -> list[Card]:
+    """Cards of the products of a match.
+
+    Parameters
+    ----------
+    result : MatchExposuresResult
+    inputs : mapping of str to Path
+        Template and science file.
+    settings : Settings
+    difference : Path or None
+        Name of the difference image, if there is one.
+    photometry : str
+        "template" or "science": whose photometric scale the pixels have.
+    """
+    values: dict[str, Any] = {card: (result.summary.get(item), comment) for card, item, comment in _SUMMARY}
+    for n, coefficient in enumerate(result.background_model.coefficients, start=1):
+        values[f"PMBG{n}"] = (float(coefficient), f"background coefficient {n}")
+    return [
+        *provenance_cards(__version__, inputs, settings.model_dump(), values),
+        *_compatible_cards(result, inputs, difference, photometry),
+    ]
+
+
+def _compatible_cards(
+    result: MatchExposuresResult, inputs: Mapping[str, Path], difference: Path | None, photometry: str
+) -> list[Card]:
+    """The cards of hotpants, whose IMAGE is the science image, for scripts that read them."""
+    words = {"template": "TEMPLATE", "science": "IMAGE"}
+    named = {"TARGET": inputs["science"], "TEMPLATE": inputs["template"], "DIFFIM": difference}
+    comments = {"TARGET": "science file", "TEMPLATE": "template file", "DIFFIM": "difference file"}
+    return [
+        *((card, path.name, comments[card]) for card, path in named.items() if path is not None),
+        ("CONVOL00", words[result.convolved], "image that was convolved"),
+        ("KSUM00", result.summary["kernel_sum"], "kernel sum at the image centre"),
+        ("PHOTNORM", words[photometry], "image whose photometric scale this has"),
+    ]
+
+
+def history(command: str, arguments: list[str], settings: Settings) -> list[str]:
+    """HISTORY lines: the command line, and the settings that are not the default."""
+    from psfmatch_cli.settings import Settings as All
+    from psfmatch_cli.settings import keys, value_of
+
+    default = All()
+    changed = [
+        f"psfmatch setting {key} = {value_of(settings, key)}"
+        for key in keys()
+        if value_of(settings, key) != value_of(default, key)
+    ]
+    return [f"psfmatch {__version__} {' '.join(arguments) or command}", *changed]

@@ -1,0 +1,86 @@
+"""What match and subtract have in common: their options, their products and the summary line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psfmatch_cli.cli import options
+from psfmatch_cli.cli.products import beside
+from psfmatch_cli.cli.run import Run
+
+if TYPE_CHECKING:
+    from psfmatch_cli.exposure import Exposure
+    from psfmatch_cli.image_psf_match import MatchExposuresResult
+
+all_options = options.chain(
+    options.product("kernel", "Kernel, background and candidates", "OUTPUT_kernel.fits beside it"),
+    options.product("candidates", "Table of all sources with their fate in the fit", "none, it is in the kernel file"),
+    options.product("warped", "Template on the science grid", "none"),
+    options.metadata,
+    options.summary,
+    options.sources,
+    options.direction,
+    options.kernel_size,
+    options.kernel,
+    options.bad_planes,
+    options.sigma,
+    options.reading("template"),
+    options.reading("science"),
+    options.common,
+)
+
+
+def further_products(output: Path, given: Mapping[str, Any]) -> dict[str, Path | None]:
+    """The products of both commands besides the images, by role."""
+    suffixes = {"metadata": "_metadata.json", "kernel": "_kernel.fits", "candidates": "", "warped": ""}
+    roles = {"warped": "warped template"}
+    return {
+        roles.get(name, name): beside(output, given[name], given[f"no_{name}"], suffix)
+        for name, suffix in suffixes.items()
+    }
+
+
+def write_products(
+    run: Run, names: Mapping[str, Path], result: MatchExposuresResult, difference: Exposure | None = None
+) -> None:
+    """Write all products that are wanted to their names."""
+    from psfmatch_cli.cli.cards import history, match_cards
+    from psfmatch_cli.io import write_exposure
+    from psfmatch_cli.kernel_io import SavedKernel, save_kernel
+
+    lines = history(run.record.command, run.record.arguments, run.settings)
+    matched_scale = "science" if result.convolved == "template" else "template"
+    exposures = {
+        "warped template": (result.warped_exposure, "template"),
+        "matched image": (result.matched_exposure, matched_scale),
+        "difference": (difference, "science"),
+    }
+
+    def cards(photometry: str) -> list[Any]:
+        return match_cards(result, run.inputs, run.settings, run.outputs.get("difference"), photometry)
+
+    if "candidates" in names:
+        run.write_table(names["candidates"], result.kernel_cell_set.table)
+    if "kernel" in names:
+        saved = SavedKernel(
+            result.psf_matching_kernel,
+            result.background_model,
+            result.kernel_cell_set.table,
+            run.settings.model_dump(),
+            result.summary,
+        )
+        save_kernel(names["kernel"], saved, cards=cards(matched_scale), history=lines)
+    for role, (exposure, photometry) in exposures.items():
+        if role in names:
+            write_exposure(names[role], exposure, cards=cards(photometry), history=lines)
+
+
+def describe(summary: Mapping[str, Any]) -> str:
+    """What a match found, in one line."""
+    return (
+        f"{summary['convolved']} convolved, {summary['n_used']} of {summary['n_sources']} sources used, "
+        f"kernel {summary['kernel_size']} px of order {summary['spatial_order']}, "
+        f"sum {summary['kernel_sum']:.4f}, sky width {summary['sky_width']:.3f}"
+    )

@@ -1,0 +1,319 @@
+"""Every option that commands share, once: one name, one meaning, one help text.
+
+A function here is a decorator, or makes one for a role. Defaults that are settings stay unset when an option is
+not given, so that a settings file decides; the help names the setting's own default.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Command], Command]
+
+#: Setting that an option stands for.
+SETTING_OF = {
+    "sigma": "detection.threshold_value",
+    "kernel_size": "kernel.kernel_size",
+    "kernel_order": "kernel.spatial_kernel_order",
+    "background_order": "kernel.spatial_bg_order",
+    "fit_background": "kernel.fit_for_background",
+    "bad_planes": "candidates.bad_mask_planes",
+    "threads": "threads",
+}
+
+
+class PositiveNumber(click.ParamType):
+    """A finite number above 0."""
+
+    name = "positive number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = click.FLOAT.convert(value, param, ctx)
+        if not 0 < number < math.inf:
+            self.fail(f"{value} is not a positive number", param, ctx)
+        return number
+
+
+class SectionedOption(click.Option):
+    """An option with the section of the help that it stands in."""
+
+    def __init__(self, *args: Any, section: str = "Options", **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class SectionedCommand(click.Command):
+    """Shows its options by section, in the order in which the sections first appear."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None and not isinstance(param, click.Argument):
+                sections.setdefault(getattr(param, "section", "General"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def command(name: str, example: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """A command whose help ends with a line that runs."""
+    return click.command(name, cls=SectionedCommand, epilog=f"\b\nExample:\n  {example}")
+
+
+def chain(*decorators: Decorator) -> Decorator:
+    """One decorator that applies several; their options appear in the help in this order."""
+
+    def decorate(function: Command) -> Command:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def option(*names: str, section: str, **attributes: Any) -> Decorator:
+    """A `SectionedOption` as a decorator."""
+    return click.option(*names, cls=SectionedOption, section=section, **attributes)
+
+
+def setting_option(*names: str, **attributes: Any) -> Decorator:
+    """An option that stands for a setting, see `SETTING_OF`; without it a settings file decides."""
+    return option(*names, is_eager=True, default=None, **attributes)
+
+
+def path_argument(name: str) -> Decorator:
+    """An input file given by its place on the command line."""
+    return click.argument(name, type=click.Path(path_type=Path))
+
+
+def output(what: str) -> Decorator:
+    """-o and --overwrite."""
+    return chain(
+        option(
+            "-o",
+            "--output",
+            required=True,
+            type=click.Path(path_type=Path),
+            section="Output",
+            metavar="FILE",
+            help=f"{what} to write.",
+        ),
+        option("--overwrite", is_flag=True, section="Output", help="Replace output files that exist."),
+    )
+
+
+def product(name: str, what: str, default: str) -> Decorator:
+    """A further output file: --name FILE, or 'none' for no such file; --no-name says the same."""
+    return chain(
+        option(
+            f"--{name}",
+            section="Output",
+            metavar="FILE|none",
+            help=f"{what}; --no-{name} for none. [default: {default}]",
+        ),
+        option(f"--no-{name}", f"no_{name.replace('-', '_')}", is_flag=True, section="Output", hidden=True),
+    )
+
+
+summary = chain(
+    option("--json", "as_json", is_flag=True, section="Output", help="Print the summary as JSON instead of one line."),
+    option("--metadata-flat", is_flag=True, section="Output", help="Print the record of the run, one item a line."),
+)
+
+_FILE = {"metavar": "FILE"}
+_NUMBER = {"type": float, "metavar": "NUMBER"}
+
+#: Name, click attributes and help of the options that tell how to read an exposure.
+_READING: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("mask", _FILE, "Mask image; see --{0}mask-map. [default: of the exposure's file, if any]"),
+    (
+        "mask-map",
+        {"metavar": "TEXT"},
+        'Meaning of the mask\'s values as "VALUE=PLANE,...", such as "1=INTRP,2=SAT". '
+        "[default: the names in the file; without any, all but 0 is BAD]",
+    ),
+    ("variance", _FILE, "Image of the variance, counts squared. [default: of the exposure's file, if any]"),
+    ("noise", _FILE, "Image of the noise sigma, counts, instead of a variance."),
+    ("weight", _FILE, "Image of the inverse variance instead of a variance."),
+    (
+        "gain",
+        _NUMBER,
+        "Electrons per count; makes a variance where none is given. [default: from the header and the sky noise]",
+    ),
+    ("read-noise", _NUMBER, "Read noise, electrons. [default: from the header, else 0]"),
+    ("saturation", _NUMBER, "Counts from which a pixel is saturated. [default: from the header, else from the image]"),
+    (
+        "sky-level",
+        _NUMBER,
+        "Counts of sky that were subtracted before; needed for the noise. [default: from the header, else 0]",
+    ),
+    ("pedestal", _NUMBER, "Counts of the image that are not light, such as a bias. [default: 0]"),
+    ("psf", _FILE, "Image of the PSF. [default: of the exposure's file, if any]"),
+)
+
+#: The same names as Python spells them.
+READING = tuple(name.replace("-", "_") for name, _, _ in _READING)
+
+
+def reading(role: str) -> Decorator:
+    """Options on how to read an exposure: --template-mask and so on; without the prefix for the role ""."""
+    prefix = f"{role}-" if role else ""
+    section = f"Reading the {role} exposure" if role else "Reading the exposure"
+    made = [
+        option(f"--{prefix}{name}", section=section, help=text.format(prefix), **attributes)
+        for name, attributes, text in _READING
+    ]
+    if role:
+        made.append(
+            option(
+                f"--{prefix}fwhm",
+                type=PositiveNumber(),
+                metavar="PIXELS",
+                section=section,
+                help="FWHM of the PSF on the science grid. [default: from the PSF, else measured on stars]",
+            )
+        )
+    return chain(*made)
+
+
+sources = option(
+    "--sources",
+    section="Matching",
+    metavar="FILE",
+    help="Table of sources to take candidates from, with x, y (0-based pixels) or ra, dec (degrees); of a "
+    "table made by psfmatch candidates, those that were not refused. "
+    "[default: detected on the science exposure]",
+)
+
+sigma = setting_option(
+    "--sigma", type=float, section="Detection", metavar="NUMBER", help="Detection threshold. [default: 10, in sigma]"
+)
+
+smoothing = chain(
+    option(
+        "--psf-fwhm",
+        type=PositiveNumber(),
+        section="Detection",
+        metavar="PIXELS",
+        help="FWHM of the Gaussian to smooth with. [default: from the PSF, else measured on stars]",
+    ),
+    option(
+        "--psf-sigma",
+        type=PositiveNumber(),
+        section="Detection",
+        metavar="PIXELS",
+        help="Its sigma, instead of --psf-fwhm.",
+    ),
+    option(
+        "--smooth/--no-smooth", default=True, section="Detection", help="Smooth before detection. [default: smooth]"
+    ),
+)
+
+direction = chain(
+    option(
+        "--convolve",
+        type=click.Choice(["auto", "template", "science"]),
+        default="auto",
+        section="Matching",
+        help="The exposure to convolve. [default: auto, the sharper one]",
+    ),
+    option(
+        "--warp/--no-warp",
+        default=True,
+        section="Matching",
+        help="Resample the template where it is not on the science grid, or refuse. [default: warp]",
+    ),
+)
+
+kernel_size = setting_option(
+    "--kernel-size", section="Matching", metavar="PIXELS", help="Side of the kernel, odd. [default: from the FWHMs]"
+)
+
+bad_planes = setting_option(
+    "--bad-planes",
+    section="Matching",
+    metavar="NAME,...",
+    help="Mask planes that disqualify a candidate. [default: NO_DATA,EDGE,SAT,BAD,CR]",
+)
+
+kernel = chain(
+    setting_option(
+        "--kernel-order",
+        section="Matching",
+        metavar="auto|N",
+        help="Order of the kernel's change over the image. [default: auto, from the candidates]",
+    ),
+    setting_option(
+        "--background-order",
+        section="Matching",
+        metavar="auto|N",
+        help="Order of the differential background. [default: auto, from the candidates]",
+    ),
+    setting_option(
+        "--fit-background/--no-fit-background",
+        section="Matching",
+        help="Fit a differential background with the kernel. [default: fit]",
+    ),
+)
+
+reporting = chain(
+    option("-v", "--verbose", count=True, section="General", help="Tell each stage on stderr; -vv tells more."),
+    option("-q", "--quiet", count=True, section="General", help="Only errors on stderr, nothing on stdout."),
+    option("--debug", is_flag=True, section="General", help="Show the traceback of an error."),
+    click.help_option("-h", "--help"),
+)
+
+
+def _dump(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Print the settings and end; the options that stand for settings are eager, so they are known here."""
+    if value:
+        from psfmatch_cli.cli.run import settings_of
+        from psfmatch_cli.settings import to_toml
+
+        click.echo(to_toml(settings_of(ctx.params)), nl=False)
+        ctx.exit()
+
+
+common = chain(
+    option(
+        "--config",
+        type=click.Path(path_type=Path),
+        is_eager=True,
+        section="General",
+        metavar="FILE.toml",
+        help="Settings file. [default: none]",
+    ),
+    option(
+        "-c",
+        "assignments",
+        multiple=True,
+        is_eager=True,
+        section="General",
+        metavar="KEY=VALUE",
+        help="One setting, such as detection.min_pixels=5; repeatable; wins over the file. [default: none]",
+    ),
+    option(
+        "--dump-config",
+        is_flag=True,
+        expose_value=False,
+        callback=_dump,
+        section="General",
+        help="Print all settings as they would be used, as a settings file, and end.",
+    ),
+    setting_option(
+        "--threads", type=int, section="General", metavar="N", help="Threads of the heavy steps. [default: 1]"
+    ),
+    option("--no-host", is_flag=True, section="General", help="Leave the computer's name out of the metadata."),
+    reporting,
+)
+
+metadata = product(
+    "metadata", "JSON file with the record of the run, also of one that fails", "OUTPUT_metadata.json beside it"
+)

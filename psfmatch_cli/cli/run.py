@@ -1,0 +1,234 @@
+"""One command at work: its settings, inputs, outputs and record."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from psfmatch_cli.cli import products
+from psfmatch_cli.cli.console import reporting
+from psfmatch_cli.cli.exits import outcome
+from psfmatch_cli.cli.options import READING, SETTING_OF
+from psfmatch_cli.errors import OutputError, UsageError
+from psfmatch_cli.provenance import RunRecord, failure
+from psfmatch_cli.version import __version__
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from psfmatch_cli.exposure import Exposure
+    from psfmatch_cli.image_psf_match import ImagePsfMatchTask
+    from psfmatch_cli.metadata import TaskMetadata
+    from psfmatch_cli.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_FILES = ("mask", "variance", "noise", "weight", "psf")
+
+
+@contextmanager
+def running(
+    command: str, given: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Mapping[str, Path | None]
+) -> Iterator[Run]:
+    """A run whose settings are loaded and whose outputs are checked; its record is kept if it fails.
+
+    Parameters
+    ----------
+    command : str
+        Name of the command.
+    given : mapping
+        Values of the shared options.
+    inputs : mapping of str to Path
+        Exposures by role.
+    outputs : mapping of str to Path or None
+        Products by role, the main one last; "metadata" is the record.
+    """
+    arguments = click.get_current_context().find_root().obj or []
+    record = RunRecord(command, arguments)
+    with reporting(given["verbose"], given["quiet"], record.warnings):
+        run = Run(given, record, dict(inputs), dict(outputs))
+        may_write_record = False
+        try:
+            files = {**inputs, **_further_inputs(given, inputs)}
+            products.check(outputs, files.values(), given["overwrite"])
+            may_write_record = True
+            record.settings = run.settings
+            for role, path in files.items():
+                record.add_input(role, path)
+            yield run
+        except BaseException as error:
+            if may_write_record:
+                run.write_failure(error)
+            raise
+        finally:
+            record.close()
+
+
+class Run:
+    """What the commands call; made by `running`.
+
+    Parameters
+    ----------
+    given : mapping
+        Values of the shared options.
+    record : RunRecord
+    inputs : dict of str to Path
+    outputs : dict of str to Path or None
+    """
+
+    def __init__(
+        self, given: Mapping[str, Any], record: RunRecord, inputs: dict[str, Path], outputs: dict[str, Path | None]
+    ):
+        self.given = given
+        self.record = record
+        self.inputs = inputs
+        self.outputs = outputs
+        self.settings = settings_of(given)
+        self._task: ImagePsfMatchTask | None = None
+
+    @property
+    def task(self) -> ImagePsfMatchTask:
+        """The task with the run's settings."""
+        if self._task is None:
+            from psfmatch_cli.image_psf_match import ImagePsfMatchTask
+
+            self._task = ImagePsfMatchTask(self.settings, record_host=not self.given["no_host"])
+        return self._task
+
+    def read(self, path: Path, role: str = "") -> Exposure:
+        """The exposure of a role, with the options for reading it."""
+        from psfmatch_cli.io import read_exposure
+
+        exposure = read_exposure(path, self._read_options(role), role=role or "exposure")
+        self.record.add_noise(role or "exposure", exposure)
+        return exposure
+
+    def read_pair(self) -> tuple[Exposure, Exposure]:
+        """Template and science exposure."""
+        return self.read(self.inputs["template"], "template"), self.read(self.inputs["science"], "science")
+
+    def _read_options(self, role: str) -> Any:
+        from psfmatch_cli.io import ReadOptions
+
+        prefix = f"{role}_" if role else ""
+        values = {name: self.given[prefix + name] for name in READING}
+        values["mask_map"] = mask_map(values["mask_map"])
+        # The science FWHM is in the pixels of its own image, so it can stand for a PSF in the outputs, too.
+        if role == "science" and values["psf"] is None:
+            values["fwhm"] = self.given["science_fwhm"]
+        return ReadOptions(**values)
+
+    def read_sources(self) -> Table | None:
+        """The user's own sources, or None; of a candidates table those that were not refused."""
+        if self.given["sources"] is None:
+            return None
+        from psfmatch_cli.tables import read_table
+
+        table = read_table(self.given["sources"])
+        if "status" in table.colnames:
+            kept = table["status"] != "refused"
+            log.info("%s: %d of %d sources were not refused", self.given["sources"], kept.sum(), len(table))
+            table = table[kept]
+        return table
+
+    def match_arguments(self) -> dict[str, Any]:
+        """Arguments of the task's match methods after the two exposures."""
+        direction = {"auto": None, "template": True, "science": False}
+        return {
+            "template_fwhm_pix": self.given["template_fwhm"],
+            "science_fwhm_pix": self.given["science_fwhm"],
+            "candidate_list": self.read_sources(),
+            "do_warping": self.given["warp"],
+            "convolve_template": direction[self.given["convolve"]],
+        }
+
+    @contextmanager
+    def writing(self, summary: Mapping[str, Any]) -> Iterator[dict[str, Path]]:
+        """Names to write the products to in a block; the record is added, then all become real files."""
+        self.record.summary = dict(summary)
+        self.record.outputs = {role: str(path) for role, path in self.outputs.items() if path is not None}
+        with products.transaction(self.outputs) as names:
+            yield names
+            if "metadata" in names:
+                names["metadata"].write_text(self.document({"status": "ok", "exitCode": 0}).to_json(), "utf-8")
+
+    def document(self, ending: Mapping[str, Any]) -> TaskMetadata:
+        """The whole record as it stands."""
+        if self._task is not None:
+            self.record.tasks = self._task.get_full_metadata()
+        return self.record.document(ending)
+
+    def write_table(self, path: Path, table: Table) -> None:
+        """Write a table with the cards that say how it was made."""
+        from psfmatch_cli.outputs import provenance_cards
+        from psfmatch_cli.tables import write_table
+
+        write_table(path, table, cards=provenance_cards(__version__, self.inputs, self.settings.model_dump()))
+
+    def write_failure(self, error: BaseException) -> None:
+        """Write the record of a run that failed."""
+        path = self.outputs.get("metadata")
+        if path is None:
+            return
+        text = self.document(failure(error, outcome(error)[0])).to_json()
+        try:
+            with products.transaction({"metadata": path}) as names:
+                names["metadata"].write_text(text, "utf-8")
+        except OutputError as second:
+            log.warning("the record of this failed run is lost: %s", second)
+
+    def say(self, line: str) -> None:
+        """Print the summary: one line, or on request JSON or the whole record."""
+        if self.given["as_json"]:
+            from psfmatch_cli.outputs import to_json
+
+            click.echo(to_json(self.record.summary, indent=2))
+        elif self.given["metadata_flat"]:
+            for key, value in self.document({"status": "ok", "exitCode": 0}).flat().items():
+                click.echo(f"{key} = {json.dumps(value)}")
+        elif not self.given["quiet"]:
+            click.echo(line)
+
+
+def settings_of(given: Mapping[str, Any]) -> Settings:
+    """Settings from the file, the assignments and the options that stand for settings."""
+    from psfmatch_cli.settings import load_settings
+
+    options = {key: given[name] for name, key in SETTING_OF.items() if given.get(name) is not None}
+    return load_settings(given["config"], given["assignments"], options)
+
+
+def mask_map(text: str | None) -> dict[int, str] | None:
+    """Plane of each mask value, from a text such as "1=INTRP,2=SAT".
+
+    Raises
+    ------
+    UsageError
+        If the text has another form.
+    """
+    if text is None:
+        return None
+    planes: dict[int, str] = {}
+    for part in text.split(","):
+        value, _, plane = (piece.strip() for piece in part.partition("="))
+        try:
+            planes[int(value, 0)] = plane
+        except ValueError:
+            raise UsageError(
+                f'a mask map is given as "VALUE=PLANE,...", such as "1=INTRP,2=SAT", got {text!r}'
+            ) from None
+    return planes
+
+
+def _further_inputs(given: Mapping[str, Any], exposures: Mapping[str, Path]) -> dict[str, Path]:
+    """Files besides the exposures that the options name, by role."""
+    names = ["config", "sources"]
+    for role in exposures:
+        names += [f"{role}_{kind}" if f"{role}_{kind}" in given else kind for kind in _FILES]
+    return {name: Path(given[name]) for name in names if given.get(name) is not None}

@@ -1,0 +1,35 @@
+"""psfmatch subtract: the difference of a pair of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from psfmatch_cli.cli import matching, options
+from psfmatch_cli.cli.products import beside
+from psfmatch_cli.cli.run import running
+
+
+@options.command("subtract", "psfmatch subtract template.fits science.fits -o diff.fits")
+@options.path_argument("template")
+@options.path_argument("science")
+@options.output("Difference exposure (.fits, .fits.gz or .fits.fz)")
+@options.product("matched", "Matched exposure, see psfmatch match", "OUTPUT_matched.fits beside it")
+@matching.all_options
+def command(template: Path, science: Path, output: Path, **given: Any) -> None:
+    """Subtract TEMPLATE from SCIENCE after matching their PSFs.
+
+    The difference is on the science grid and in science counts; a source that is new in SCIENCE is positive.
+    Its mask and variance planes cover both exposures.
+    """
+    inputs = {"template": template, "science": science}
+    outputs = {
+        **matching.further_products(output, given),
+        "matched image": beside(output, given["matched"], given["no_matched"], "_matched.fits"),
+        "difference": output,
+    }
+    with running("subtract", given, inputs, outputs) as run:
+        result = run.task.subtract_exposures(*run.read_pair(), **run.match_arguments())
+        with run.writing(result.summary) as names:
+            matching.write_products(run, names, result, result.subtracted_exposure)
+        run.say(f"subtract: {matching.describe(result.summary)} -> {output}")

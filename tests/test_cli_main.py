@@ -1,0 +1,176 @@
+"""The group of commands and the one way out."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+
+from psfmatch_cli import cli
+from psfmatch_cli.cli.exits import outcome
+from psfmatch_cli.cli.options import SETTING_OF, SectionedOption
+from psfmatch_cli.errors import FitError, InputError, NoCandidatesError, OutputError, RegistrationError, UsageError
+from psfmatch_cli.settings import Settings, value_of
+from psfmatch_cli.version import __version__
+
+ROOT = Path(__file__).parents[1]
+
+
+def command_of(name):
+    return import_module(f"psfmatch_cli.cli.{name}").command
+
+
+def test_version(psfmatch):
+    ended = psfmatch("--version")
+    assert (ended.status, ended.out) == (0, f"psfmatch {__version__}\n")
+
+
+def test_the_list_of_commands(psfmatch):
+    out = psfmatch("--help").out
+    assert all(f"\n  {name} " in out for name in cli.COMMANDS)
+    assert "Exit status" in out
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_help_of_a_command_shows_a_line_that_is_accepted(name, psfmatch):
+    ended = psfmatch(name, "--help")
+    assert ended.status == 0
+    program, *arguments = ended.out.split("Example:")[1].split()
+    assert program == "psfmatch"
+    command = command_of(name)
+    command.make_context(name, arguments[1:])  # parses and checks, but does not run
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_option_has_a_help_text_with_its_default(name):
+    for option in command_of(name).params:
+        if isinstance(option, SectionedOption) and not option.hidden and not option.is_flag and not option.count:
+            assert option.required or "[default: " in option.help or "instead of" in option.help, option.name
+
+
+@pytest.mark.parametrize("name", ["candidates", "subtract"])
+def test_defaults_in_the_help_are_those_of_the_settings(name):
+    settings = Settings()
+    said = {"sigma": "10", "kernel_size": "from", "kernel_order": "auto", "background_order": "auto", "threads": "1"}
+    said["fit_background"] = "fit"
+    said["bad_planes"] = ",".join(settings.candidates.bad_mask_planes)
+    values = {"from": None, "auto": None, "fit": True, "10": 10.0, "1": 1}
+    for option in command_of(name).params:
+        if option.name in SETTING_OF:
+            text = said[option.name]
+            assert f"[default: {text}" in option.help
+            value = value_of(settings, SETTING_OF[option.name])
+            assert value == values.get(text, text.split(","))
+
+
+def test_help_and_usage_errors_come_before_any_heavy_import():
+    code = (
+        "import sys; from psfmatch_cli.cli import exit_status; "
+        "[exit_status(line.split()) for line in ('--help', 'subtract --help', 'detect')]; "
+        "print(sorted({'numpy', 'scipy', 'astropy', 'pydantic', 'rich', 'sep'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["nosuch"], "No such command 'nosuch'"),
+        (["detect"], "Missing argument 'EXPOSURE'"),
+        (["detect", "a.fits"], "Missing option '-o' / '--output'"),
+        (["subtract", "a", "b", "-o", "c.fits", "--sgima", "4"], "No such option"),
+        (["subtract", "a", "b", "-o", "c.fits", "--convolve", "both"], "'both' is not one of"),
+        (["subtract", "a", "b", "-o", "c.fits", "--template-gain", "high"], "'high' is not a valid float"),
+        (["subtract", "a", "b", "-o", "c.fits", "--template-fwhm", "0"], "0 is not a positive number"),
+        (["detect", "a", "-o", "c.fits", "--psf-sigma", "nan"], "nan is not a positive number"),
+    ],
+)
+def test_usage_errors_are_one_line_and_exit_2(arguments, expected, psfmatch):
+    ended = psfmatch(*arguments)
+    assert ended.status == 2
+    assert ended.out == ""
+    assert ended.err.startswith("psfmatch: error: ")
+    assert expected in ended.err
+    assert "--help)" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (InputError("a.fits: no such file"), 1, "a.fits: no such file"),
+        (RegistrationError("no overlap"), 1, "no overlap"),
+        (OutputError("exists"), 1, "exists"),
+        (UsageError("bad value"), 2, "bad value"),
+        (NoCandidatesError("none", {"faint": 3}), 3, "none"),
+        (FitError("singular"), 3, "singular"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (click.Abort(), 130, "interrupted"),
+        (MemoryError(), 1, "not enough memory"),
+        (PermissionError(13, "Permission denied", "x.fits"), 1, "Permission denied: x.fits"),
+        (OSError("bare"), 1, "bare"),
+        (ZeroDivisionError("two\nlines"), 1, "internal error, please report it: ZeroDivisionError: two lines"),
+    ],
+)
+def test_every_exception_has_one_status_and_one_line(error, status, message):
+    got_status, line = outcome(error)
+    assert got_status == status
+    assert line.startswith(message)
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("boom")])
+def test_a_traceback_is_shown_only_on_request(error, psfmatch, monkeypatch):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("psfmatch_cli.cli.products.check", fail)
+    plain = psfmatch("detect", "a.fits", "-o", "b.fits")
+    assert "Traceback" not in plain.err
+    assert plain.err.splitlines()[-1].startswith("psfmatch: error: in")
+    with_debug = psfmatch("detect", "a.fits", "-o", "b.fits", "--debug")
+    assert "Traceback" in with_debug.err
+    assert plain.status == with_debug.status == (130 if isinstance(error, KeyboardInterrupt) else 1)
+
+
+def test_a_reader_that_goes_away_is_no_error(environment):
+    done = subprocess.run(
+        ["bash", "-c", "set -o pipefail; psfmatch subtract --help | exec 0<&-"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.returncode in (0, 1)  # 0 if all was written before the pipe closed
+
+
+def test_main_ends_the_process_with_the_status():
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+
+
+def test_the_installed_command_is_this_one():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    module, _, name = project["project"]["scripts"]["psfmatch"].partition(":")
+    assert getattr(import_module(module), name) is cli.main
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "psfmatch_cli.version.__version__"}
+
+
+def test_every_imported_package_is_a_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    declared = {requirement.partition(">=")[0] for requirement in project["project"]["dependencies"]}
+    imported = set()
+    for path in (ROOT / "psfmatch_cli").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module.split(".")[0])
+    assert imported - set(sys.stdlib_module_names) - {"psfmatch_cli"} == declared

@@ -1,0 +1,279 @@
+"""psfmatch subtract: the products, their pixels and cards, and the record of the run."""
+
+import json
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from conftest import FWHMS
+from psfmatch_cli import cli
+from psfmatch_cli.image_psf_match import ImagePsfMatchTask
+from psfmatch_cli.io import read_exposure
+from psfmatch_cli.kernel_io import load_kernel
+from psfmatch_cli.metadata import TaskMetadata
+from psfmatch_cli.provenance import describe_file
+from psfmatch_cli.settings import load_settings, settings_from
+
+SETTINGS = ("--kernel-order", "0", "--background-order", "1")
+
+
+def record_of(path):
+    return TaskMetadata.from_json(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def products(pair_folder, tmp_path_factory):
+    """Folder with the products of one run."""
+    folder = tmp_path_factory.mktemp("products")
+    files = [str(pair_folder / "template.fits"), str(pair_folder / "science.fits"), "-o", str(folder / "diff.fits")]
+    assert cli.exit_status(["subtract", *files, *FWHMS, *SETTINGS, "--warped", str(folder / "warped.fits")]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(pair_folder):
+    """What the task makes of the same files and settings."""
+    settings = settings_from({"kernel.spatial_kernel_order": 0, "kernel.spatial_bg_order": 1})
+    exposures = (read_exposure(pair_folder / f"{role}.fits") for role in ("template", "science"))
+    return ImagePsfMatchTask(settings).subtract_exposures(*exposures, 3.4, 4.6)
+
+
+@pytest.fixture
+def files(pair_folder):
+    """Beginning of a command line."""
+    return "subtract", pair_folder / "template.fits", pair_folder / "science.fits", "-o", "diff.fits", *FWHMS, *SETTINGS
+
+
+def test_the_products_are_those_of_the_task(products, expected):
+    names = ["diff.fits", "diff_kernel.fits", "diff_matched.fits", "diff_metadata.json", "warped.fits"]
+    assert sorted(path.name for path in products.iterdir()) == names
+    for name, exposure in (
+        ("diff.fits", expected.subtracted_exposure),
+        ("diff_matched.fits", expected.matched_exposure),
+        ("warped.fits", expected.warped_exposure),
+    ):
+        written = read_exposure(products / name)
+        for plane in ("image", "mask", "variance"):
+            np.testing.assert_array_equal(getattr(written, plane), getattr(exposure, plane), err_msg=f"{name} {plane}")
+    saved = load_kernel(products / "diff_kernel.fits")
+    np.testing.assert_array_equal(saved.kernel.coefficients, expected.psf_matching_kernel.coefficients)
+    np.testing.assert_array_equal(saved.background.coefficients, expected.background_model.coefficients)
+    assert list(saved.candidates["reason"]) == list(expected.kernel_cell_set.table["reason"])
+    assert saved.info["convolved"] == "template"
+
+
+def test_what_changed_is_in_the_difference(products, pair):
+    difference = read_exposure(products / "diff.fits")
+    sky = difference.image[np.isfinite(difference.image)]
+    # The sky of the difference is 0 within a few times its error, 0.05 counts for 20 counts rms and 1e5 pixels.
+    assert abs(np.median(sky)) < 1
+    for source in pair.transients:
+        x, y = round(source["x"]), round(source["y"])
+        if source["snr"] > 20 and min(x, y) >= 12 and max(x, y) < 308:
+            assert np.sign(np.nansum(difference.image[y - 4 : y + 5, x - 4 : x + 5])) == np.sign(source["flux"])
+
+
+def test_the_cards_say_how_the_difference_was_made(products, expected):
+    header = fits.getheader(products / "diff.fits")
+    summary = expected.summary
+    assert header["PROGRAM"] == "PSFMATCH"
+    assert (header["PMTMPL"], header["PMSCI"]) == ("template.fits", "science.fits")
+    assert (header["TARGET"], header["TEMPLATE"], header["DIFFIM"]) == ("science.fits", "template.fits", "diff.fits")
+    assert (header["CONVOL00"], header["PHOTNORM"], header["PMCONV"]) == ("TEMPLATE", "IMAGE", "template")
+    assert header["KSUM00"] == header["PMKSUM"] == summary["kernel_sum"]
+    # The simulated flux ratio, within the 1 % that some 20 stars on this small field give.
+    assert abs(header["PMKSUM"] - 1.25) < 0.0125
+    assert header["PMNGOOD"] == summary["n_used"]
+    assert header["PMNBAD"] == summary["n_rejected"]
+    assert header["PMNCAND"] == summary["n_candidates"]
+    assert (header["PMKSIZE"], header["PMFWHMT"], header["PMFWHMS"]) == (summary["kernel_size"], 3.4, 4.6)
+    assert header["PMBG1"] == expected.background_model.coefficients[0]
+    history = "\n".join(header["HISTORY"])
+    assert "psfmatch setting kernel.spatial_kernel_order = 0" in history
+    assert "kernel_size_min" not in history
+
+
+def test_the_record_tells_how_the_run_went(products, pair_folder, expected):
+    document = record_of(products / "diff_metadata.json")
+    run = document["run"]
+    assert (run["status"], run["exitCode"], run["command"]) == ("ok", 0, "subtract")
+    science = pair_folder / "science.fits"
+    assert run["inputs.science"].scalars == describe_file(science)
+    assert run["outputs.difference"] == str(products / "diff.fits")
+    assert run["outputs.matched image"] == str(products / "diff_matched.fits")
+    assert run["noise.science.origin"] == "plane"
+    assert run["settings.kernel.spatial_kernel_order"] == 0
+    assert run["summary.n_used"] == expected.summary["n_used"]
+    assert document["psfMatch.nGood"] == expected.summary["n_used"]
+    assert document["psfMatch:selectDetection.nGrow"] > 0
+    assert len(document["psfMatch"].get_array("subtractExposuresEndCpuTime")) == 1
+    assert "nodeName" in document["psfMatch"]
+
+
+def test_the_summary_is_one_line_on_stdout(files, psfmatch):
+    ended = psfmatch(*files)
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith("subtract: template convolved, ")
+    assert ended.out.endswith("-> diff.fits\n")
+    assert ended.out.count("\n") == 1
+
+
+def test_products_can_be_turned_off_and_the_summary_be_json(files, psfmatch, tmp_path):
+    ended = psfmatch(*files, "--no-matched", "--kernel", "none", "--metadata", "none", "--json", "-q")
+    assert ended.status == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["diff.fits"]
+    summary = json.loads(ended.out)
+    assert summary["convolved"] == "template"
+    assert summary["n_used"] > 10
+
+
+def test_products_can_be_named_and_candidates_asked_for(files, psfmatch, tmp_path):
+    ended = psfmatch(*files, "--matched", "m.fits.gz", "--kernel", "k.fits", "--candidates", "c.ecsv", "--no-host")
+    assert ended.status == 0
+    names = ["c.ecsv", "diff.fits", "diff_metadata.json", "k.fits", "m.fits.gz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert "used" in set(Table.read(tmp_path / "c.ecsv")["status"])
+    assert "nodeName" not in record_of(tmp_path / "diff_metadata.json")["psfMatch"]
+
+
+def test_v_tells_the_stages_and_q_is_silent(files, psfmatch):
+    loud = psfmatch(*files, "-v")
+    assert "candidates: " in loud.err
+    assert "science science.fits: 320 x 320 pixels" in loud.err
+    quiet = psfmatch(*files, "-q", "--overwrite")
+    assert (quiet.status, quiet.out, quiet.err) == (0, "", "")
+
+
+def test_convolving_the_science_image_keeps_its_scale_and_sign(files, psfmatch, tmp_path, pair):
+    # The sharper image is the template: this deconvolves, so only the bookkeeping is looked at.
+    assert psfmatch(*files, "--convolve", "science").status == 0
+    header = fits.getheader(tmp_path / "diff.fits")
+    assert (header["CONVOL00"], header["PHOTNORM"]) == ("IMAGE", "IMAGE")
+    assert fits.getheader(tmp_path / "diff_matched.fits")["PHOTNORM"] == "TEMPLATE"
+    # Template counts per science count, within 3 %: a deconvolution is noisier.
+    assert abs(header["KSUM00"] - 0.8) < 0.024
+
+
+def test_existing_files_are_replaced_only_on_request(files, psfmatch, tmp_path):
+    assert psfmatch(*files).status == 0
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    ended = psfmatch(*files)
+    assert ended.status == 1
+    assert "already exists; use --overwrite to replace it" in ended.err
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    assert psfmatch(*files, "--overwrite").status == 0
+    assert record_of(tmp_path / "diff_metadata.json")["run.status"] == "ok"
+    assert all(path.stat().st_mtime_ns != before[path.name] for path in tmp_path.iterdir())
+
+
+def test_a_run_without_candidates_leaves_its_reasons_and_can_be_repeated(files, psfmatch, tmp_path):
+    Table({"x": [1.0, 2.0, -50.0], "y": [1.0, 2.0, 10.0]}).write(tmp_path / "corner.ecsv")
+    ended = psfmatch(*files, "--sources", "corner.ecsv")
+    assert ended.status == 3
+    assert ended.err.startswith("psfmatch: error: none of 3 sources can be a kernel candidate")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corner.ecsv", "diff_metadata.json"]
+    run = record_of(tmp_path / "diff_metadata.json")["run"]
+    assert (run["status"], run["exitCode"], run["errorType"]) == ("failed", 3, "NoCandidatesError")
+    assert run["counts"].scalars == {"candidates": 0, "outside": 1, "too-small": 2}
+    assert run["inputs.sources.sha256"] == describe_file(tmp_path / "corner.ecsv")["sha256"]
+    assert psfmatch(*files).status == 0
+    assert record_of(tmp_path / "diff_metadata.json")["run.status"] == "ok"
+
+
+def test_a_missing_input_is_one_line_and_recorded(psfmatch, tmp_path, pair_folder):
+    ended = psfmatch("subtract", "missing.fits", pair_folder / "science.fits", "-o", "diff.fits")
+    assert ended.status == 1
+    assert "missing.fits" in ended.err
+    assert ended.err.count("\n") == 1
+    run = record_of(tmp_path / "diff_metadata.json")["run"]
+    assert (run["errorType"], run["inputs.template.path"]) == ("InputError", "missing.fits")
+
+
+def test_a_crash_inside_is_recorded_and_leaves_no_products(files, psfmatch, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr("psfmatch_cli.image_psf_match.match", fail)
+    ended = psfmatch(*files)
+    assert (ended.status, ended.err) == (1, "psfmatch: error: not enough memory\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["diff_metadata.json"]
+    document = record_of(tmp_path / "diff_metadata.json")
+    assert document["run.errorType"] == "MemoryError"
+    assert "subtractExposuresEndUtc" in document["psfMatch"]
+
+
+def test_images_on_different_grids_are_refused_without_warping(files, psfmatch, tmp_path, pair_folder):
+    with fits.open(pair_folder / "template.fits") as hdus:
+        for hdu in hdus[1:4]:
+            hdu.header["CRPIX1"] += 5.0
+        hdus.writeto(tmp_path / "shifted.fits")
+    ended = psfmatch("subtract", "shifted.fits", *files[2:], "--no-warp")
+    assert ended.status == 1
+    assert "different pixel grids" in ended.err
+
+
+def test_settings_come_from_file_assignments_and_options(files, psfmatch, tmp_path):
+    (tmp_path / "a.toml").write_text("[kernel]\nsizeCellX = 64\nsize_cell_y = 64\n")
+    ended = psfmatch(*files, "--config", "a.toml", "-c", "kernel.size_cell_y=80", "--kernel-size", "19", "--sigma", "8")
+    assert ended.status == 0
+    settings = record_of(tmp_path / "diff_metadata.json")["run.settings"]
+    assert (settings["kernel.size_cell_x"], settings["kernel.size_cell_y"]) == (64, 80)
+    assert (settings["kernel.kernel_size"], settings["detection.threshold_value"]) == (19, 8.0)
+    assert load_kernel(tmp_path / "diff_kernel.fits").kernel.size == 19
+
+
+def test_a_wrong_setting_is_a_usage_error_with_a_hint(files, psfmatch, tmp_path):
+    ended = psfmatch(*files, "-c", "kernel.kernelsize_mn=3")
+    assert ended.status == 2
+    assert "did you mean kernel.kernel_size_min" in ended.err
+    ended = psfmatch(*files, "--kernel-order", "high")
+    assert ended.status == 2
+    assert "kernel.spatial_kernel_order = 'high'" in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_settings_can_be_printed_without_any_file(psfmatch, tmp_path):
+    ended = psfmatch("subtract", "--dump-config", "--kernel-order", "1", "-c", "warp.interp_length=0")
+    assert ended.status == 0
+    (tmp_path / "all.toml").write_text(ended.out)
+    made = load_settings(tmp_path / "all.toml")
+    assert made == settings_from({"kernel.spatial_kernel_order": 1, "warp.interp_length": 0})
+
+
+def test_plain_images_are_read_with_the_options_of_their_role(psfmatch, tmp_path, pair):
+    for role in ("template", "science"):
+        exposure = getattr(pair, role)
+        fits.writeto(tmp_path / f"{role}.fits", exposure.image)
+        flags = np.where(exposure.masked_image.flagged(["SAT"]), 2, 0)
+        flags[exposure.masked_image.flagged(["BAD", "CR"])] = 1
+        fits.writeto(tmp_path / f"{role}_mask.fits", flags.astype(np.uint8))
+    fits.writeto(tmp_path / "sigma.fits", np.sqrt(pair.template.variance))
+    ended = psfmatch(
+        *("subtract", "template.fits", "science.fits", "-o", "diff.fits", *FWHMS, *SETTINGS),
+        *("--template-mask", "template_mask.fits", "--template-mask-map", "1=BAD,2=SAT"),
+        *("--science-mask", "science_mask.fits", "--science-mask-map", "1=BAD,2=SAT"),
+        *("--template-noise", "sigma.fits", "--science-gain", "2.0", "--science-read-noise", "6"),
+    )
+    assert ended.status == 0
+    assert fits.getval(tmp_path / "diff.fits", "PMKSUM") == pytest.approx(1.25, rel=0.01)  # as from the full planes
+    run = record_of(tmp_path / "diff_metadata.json")["run"]
+    assert run["noise.template.origin"] == "noise file"
+    assert (run["noise.science.origin"], run["noise.science.gain"]) == ("gain", 2.0)
+    assert run["noise.science.sources.gain"] == "option"
+    roles = {"template", "science", "template_mask", "science_mask", "template_noise"}
+    assert set(run["inputs"].metadata) == roles
+
+
+@pytest.mark.parametrize("text", ["SAT", "x=SAT", "1=SAT,,2=BAD"])
+def test_a_mask_map_of_another_form_is_refused(text, files, psfmatch):
+    ended = psfmatch(*files, "--template-mask-map", text)
+    assert ended.status == 2
+    assert "VALUE=PLANE" in ended.err
+
+
+def test_threads_do_not_change_the_pixels(files, psfmatch, tmp_path, products):
+    assert psfmatch(*files, "--threads", "2").status == 0
+    one, two = (fits.getdata(folder / "diff.fits", "IMAGE") for folder in (products, tmp_path))
+    np.testing.assert_array_equal(one, two)
