@@ -4,7 +4,9 @@
 
 PSFMATCH ?= psfmatch
 OUT ?= results
-PAIR := $(TEMPLATE) $(SCIENCE)
+# Options of the steps that read the pair, such as OPTIONS="--template-gain 2 --science-gain 2".
+OPTIONS ?=
+PAIR := $(TEMPLATE) $(SCIENCE) $(OPTIONS)
 
 .PHONY: all
 all: $(OUT)/matched.fits $(OUT)/found.ecsv
@@ -16,13 +18,13 @@ $(OUT)/sources.ecsv: $(SCIENCE) | $(OUT)
 	$(PSFMATCH) detect $(SCIENCE) -o $@ --overwrite
 
 # Candidates may be edited by hand before the next step.
-$(OUT)/candidates.ecsv: $(PAIR) $(OUT)/sources.ecsv
+$(OUT)/candidates.ecsv: $(TEMPLATE) $(SCIENCE) $(OUT)/sources.ecsv
 	$(PSFMATCH) candidates $(PAIR) --sources $(OUT)/sources.ecsv -o $@ --overwrite
 
-$(OUT)/matched.fits: $(PAIR) $(OUT)/candidates.ecsv
+$(OUT)/matched.fits: $(TEMPLATE) $(SCIENCE) $(OUT)/candidates.ecsv
 	$(PSFMATCH) match $(PAIR) --sources $(OUT)/candidates.ecsv -o $@ --overwrite
 
-$(OUT)/diff.fits: $(PAIR) $(OUT)/candidates.ecsv
+$(OUT)/diff.fits: $(TEMPLATE) $(SCIENCE) $(OUT)/candidates.ecsv
 	$(PSFMATCH) subtract $(PAIR) --sources $(OUT)/candidates.ecsv -o $@ --no-matched --overwrite
 
 $(OUT)/found.ecsv: $(OUT)/diff.fits

@@ -107,7 +107,8 @@ class BackgroundFit:
     order : int
         Order of the surface after its reduction to what the bins allow.
     rms : float
-        Median over the bins of the clipped standard deviation: the sky noise of a pixel, counts.
+        Median over the bins of the clipped standard deviation: the sky noise of a pixel (and the slope
+        of the sky within a bin), counts.
     """
 
     image: NDArray[np.float32]

@@ -277,7 +277,9 @@ def _refuse_neighbours(table: Table, radius: int) -> None:
 
 def _rank_in_cells(table: Table, region: Box, kernel: KernelConfig) -> None:
     """Cell of every source, and its rank by rating among the open ones of its cell (0 is best)."""
-    x, y = (np.nan_to_num(np.asarray(table[k], float), nan=-1.0) for k in ("x", "y"))
+    # Positions outside, or without a number, are refused: any cell will do.
+    x = np.clip(np.nan_to_num(np.asarray(table["x"], float)), region.x_min, region.x_max)
+    y = np.clip(np.nan_to_num(np.asarray(table["y"], float)), region.y_min, region.y_max)
     table["cell_x"] = ((np.floor(x + 0.5) - region.x_min) // kernel.size_cell_x).astype(np.int64)
     table["cell_y"] = ((np.floor(y + 0.5) - region.y_min) // kernel.size_cell_y).astype(np.int64)
     rank = np.full(len(table), -1)

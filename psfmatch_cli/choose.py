@@ -1,9 +1,10 @@
 """What the data decide: the order of the spatial model and, where it is open, the direction and the basis.
 
 The judge is always the same: candidates that were left out of the fit. Whole cells are left out in turn,
-the model is fitted to the others, and the chi2 of the left-out ones, beyond its expectation, is compared between
-the choices candidate by candidate. Of choices that do not differ by more than half a standard error, the
-simplest wins: an order too low costs more than one too high (`benchmarks/simulated_pairs.py`).
+the model is fitted to the others, and the power of the residuals of the left-out ones is compared between the
+choices, candidate by candidate, as a logarithm: so no bright star outvotes all others. Of choices that do
+not differ by more than half a standard error, the simplest wins: an order too low costs more than one too
+high (`benchmarks/simulated_pairs.py`).
 """
 
 from __future__ import annotations
@@ -27,10 +28,8 @@ log = logging.getLogger(__name__)
 N_FOLDS = 8
 #: Highest order that is tried.
 MAX_ORDER = 3
-#: Largest say of one candidate in a comparison, in units of chi2: one variable star must not decide.
-MAX_SAY = 100.0
-
-
+#: Largest gain that one candidate can claim, as a natural logarithm: a variable star must not decide.
+MAX_GAIN = 2.0
 @dataclass(frozen=True)
 class OrderChoice:
     """A spatial order and what the alternatives gave.
@@ -39,20 +38,20 @@ class OrderChoice:
     ----------
     order : int
     scores : dict of int to float
-        Mean excess of chi2 of a left-out candidate, by order.
-    excess : ndarray, (N,)
-        Excess of chi2 of each candidate when left out, for the order chosen.
+        Geometric mean of the left-out candidates' residual power, in units of the noise, by order.
+    left_out : ndarray, (N,)
+        Score of each candidate when left out (see `psfmatch_cli.fit.Residuals`), for the order chosen.
     n_candidates : int
     """
 
     order: int
     scores: dict[int, float]
-    excess: NDArray[np.float64]
+    left_out: NDArray[np.float64]
     n_candidates: int
 
     def __str__(self) -> str:
-        scores = ", ".join(f"{order}: {score:.1f}" for order, score in self.scores.items())
-        return f"order {self.order} from {self.n_candidates} candidates (left-out chi2 excess by order: {scores})"
+        scores = ", ".join(f"{order}: {score:.3f}" for order, score in self.scores.items())
+        return f"order {self.order} from {self.n_candidates} candidates (left-out residual power by order: {scores})"
 
 
 def choose_kernel_order(pool: CandidatePool, background_order: int | None) -> OrderChoice:
@@ -74,28 +73,28 @@ def choose_kernel_order(pool: CandidatePool, background_order: int | None) -> Or
     n = len(pool.visit())
     # With fewer than two candidates per term left-out candidates say little but noise.
     orders = [order for order in range(MAX_ORDER + 1) if order == 0 or n >= 2 * n_terms(order) + 2]
-    excess = {order: left_out_excess(pool, spatial_layout(pool, order, background_order)) for order in orders}
-    best = min(orders, key=lambda order: robust_mean(excess[order]))
-    order = next(o for o in orders if o == best or not clearly_worse(excess[o], excess[best]))
-    return OrderChoice(order, {o: robust_mean(v) for o, v in excess.items()}, excess[order], n)
+    logs = {order: left_out_scores(pool, spatial_layout(pool, order, background_order)) for order in orders}
+    best = min(orders, key=lambda order: robust_mean(logs[order]))
+    order = next(o for o in orders if o == best or not clearly_worse(logs[o], logs[best]))
+    return OrderChoice(order, {o: float(np.exp(robust_mean(v))) for o, v in logs.items()}, logs[order], n)
 
 
 def clearly_worse(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
     """Whether the first choice leaves larger residuals than the second, beyond half a standard error."""
     with np.errstate(invalid="ignore"):
         gain = one - other
-    gain = np.clip(np.nan_to_num(gain, nan=0.0, posinf=MAX_SAY, neginf=-MAX_SAY), -MAX_SAY, MAX_SAY)
+    gain = np.clip(np.nan_to_num(gain, nan=0.0, posinf=MAX_GAIN, neginf=-MAX_GAIN), -MAX_GAIN, MAX_GAIN)
     error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
     return bool(gain.mean() > 0.5 * error)
 
 
 def robust_mean(values: NDArray[np.float64]) -> float:
-    """Mean of the values, each cut at `MAX_SAY` above their median."""
-    return float(np.minimum(values, np.median(values) + MAX_SAY).mean())
+    """Mean of the values, each cut at `MAX_GAIN` above their median."""
+    return float(np.minimum(values, np.median(values) + MAX_GAIN).mean())
 
 
-def left_out_excess(pool: CandidatePool, layout: SpatialLayout) -> NDArray[np.float64]:
-    """Excess of chi2 of every visited candidate for the model fitted to the other cells, (N,)."""
+def left_out_scores(pool: CandidatePool, layout: SpatialLayout) -> NDArray[np.float64]:
+    """Score of every visited candidate for the model fitted to the other cells, (N,)."""
     places = pool.visit()
     fitted = pool.at(places)
     folds = np.unique(pool.cells[places], return_inverse=True)[1] % N_FOLDS
@@ -114,5 +113,5 @@ def left_out_excess(pool: CandidatePool, layout: SpatialLayout) -> NDArray[np.fl
         except FitError:
             parameters = np.full(len(vector), np.nan)
         local[inside] = layout.local(parameters, fitted.x[inside], fitted.y[inside])
-    excess = residuals(fitted, local).excess
-    return np.where(np.isfinite(excess), excess, np.inf)
+    score = residuals(fitted, local).score
+    return np.where(np.isfinite(score), score, np.inf)

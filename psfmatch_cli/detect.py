@@ -10,8 +10,6 @@ one source, but then a crowded field is a handful of sources.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +27,7 @@ from psfmatch_cli.background import (
 from psfmatch_cli.config import DetectionConfig
 from psfmatch_cli.errors import InputError, UsageError
 from psfmatch_cli.exposure import Exposure, MaskedImage
+from psfmatch_cli.extract import extract_peaks
 from psfmatch_cli.measure import Peaks, measure_sources
 from psfmatch_cli.psf_measure import measure_psf
 from psfmatch_cli.smoothing import convolve_separable, smoothing_profile
@@ -144,7 +143,9 @@ def detect(
     sigma, origin = _psf_sigma(exposure, psf_sigma, pixels)
     smoothed = _smooth(masked_image, pixels, sigma if smooth else None, config)
     threshold = _threshold(masked_image, smoothed, config)
-    objects, segments = _extract(smoothed, threshold, config)
+    star_area = 2.0 * np.pi * sigma**2 * (2.0 if smooth else 1.0)
+    noise = threshold.noise if threshold.per_pixel else None
+    objects, segments = extract_peaks(smoothed.image, threshold.level, noise, config, star_area)
     n_grow = int(config.n_sigma_to_grow * sigma + 0.5)
     footprints = _grow(segments > 0, n_grow)
     peaks = _peaks(objects, footprints, smoothed, threshold)
@@ -232,64 +233,6 @@ def _threshold(masked_image: MaskedImage, smoothed: _Smoothed, config: Detection
         )
     level = {"stdev": value * std, "variance": value * std**2, "value": value}[kind]
     return _Threshold(kind, level, std)
-
-
-def _extract(
-    smoothed: _Smoothed, threshold: _Threshold, config: DetectionConfig
-) -> tuple[NDArray[np.void], NDArray[np.int32]]:
-    """Peaks above the threshold, and the map of the pixels that belong to each (row + 1; 0 for none)."""
-    options = {
-        # One step below, because a pixel equal to the threshold counts and `sep` compares with ">".
-        "thresh": float(np.nextafter(np.float32(threshold.level), np.float32(0))),
-        "err": threshold.noise if threshold.per_pixel else None,
-        "minarea": config.min_pixels,
-        "filter_kernel": None,
-        "deblend_nthresh": config.deblend_thresholds,
-        "deblend_cont": config.deblend_contrast if config.deblend else 1.0,
-        "clean": False,
-        "segmentation_map": True,
-    }
-    return _extract_with_room(smoothed.image, options)
-
-
-def _extract_with_room(
-    image: NDArray[np.float32], options: Mapping[str, Any]
-) -> tuple[NDArray[np.void], NDArray[np.int32]]:
-    """`sep.extract`, repeated with wider limits as long as it runs out of them."""
-    import sep
-
-    with _sep_limits(pixels=max(image.size // 8, 300_000), objects=4096) as widen:
-        while True:
-            try:
-                return sep.extract(image, **options)
-            except Exception as error:  # sep raises plain Exceptions; what they say is all there is to tell them by
-                if not widen(str(error), image.size):
-                    raise
-
-
-@contextmanager
-def _sep_limits(pixels: int, objects: int) -> Iterator[Any]:
-    """Sets the limits of `sep`, hands out what widens them after a message, and restores them."""
-    import sep
-
-    before = sep.get_extract_pixstack(), sep.get_sub_object_limit()
-    sep.set_extract_pixstack(pixels)
-    sep.set_sub_object_limit(objects)
-
-    def widen(message: str, most: int) -> bool:
-        if "pixel buffer" in message and sep.get_extract_pixstack() < 4 * most:
-            sep.set_extract_pixstack(4 * sep.get_extract_pixstack())
-            return True
-        if "deblending" in message and sep.get_sub_object_limit() < most:
-            sep.set_sub_object_limit(4 * sep.get_sub_object_limit())
-            return True
-        return False
-
-    try:
-        yield widen
-    finally:
-        sep.set_extract_pixstack(before[0])
-        sep.set_sub_object_limit(before[1])
 
 
 def _grow(footprints: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:

@@ -82,8 +82,8 @@ class FittedStamps:
 
 #: A candidate that differs from its model by more than this is not imperfectly matched but another thing.
 MAX_MODEL_ERROR = 0.05
-#: Relative mismatch that a good kernel leaves on real stars; compares models, not a limit.
-EXPECTED_MISMATCH = 0.01
+#: Least residual power, in units of the noise: the noise of one source's power does not let it be smaller.
+LEAST_POWER = 0.2
 
 _PER_CANDIDATE = tuple(f.name for f in fields(FittedStamps) if f.name not in ("basis", "side"))
 
@@ -161,11 +161,9 @@ class Residuals:
         Of residual / noise over the usable pixels, the noise including the model error.
     chi2 : ndarray, (N,)
         Mean square of residual / noise without the model error.
-    excess : ndarray, (N,)
-        Power of the residual beyond its own noise, in units of the noise before the convolution, pixels
-        weighted by the signal: for comparing models. Neither a model that amplifies noise nor one that
-        smooths it looks good for it, and `EXPECTED_MISMATCH` of the signal is allowed for, so that no bright
-        star outvotes all others.
+    score : ndarray, (N,)
+        For comparing models: logarithm of the residual's power in the source, in units of the noise before the
+        convolution. A model that amplifies noise, or smooths it, neither gains nor loses by that.
     model_error : float
         Median residual of bright candidates relative to their flux, beyond the noise.
     """
@@ -173,7 +171,7 @@ class Residuals:
     mean: NDArray[np.float64]
     rms: NDArray[np.float64]
     chi2: NDArray[np.float64]
-    excess: NDArray[np.float64]
+    score: NDArray[np.float64]
     model_error: float
 
 
@@ -202,12 +200,12 @@ def residuals(fitted: FittedStamps, local: NDArray[np.float64]) -> Residuals:
     known = sums[np.isfinite(sums)]
     ratio = np.median(known) if known.size else np.nan
     plain = fitted.target_variance + ratio**2 * fitted.convolved_variance
-    beyond = np.where(use, (residual**2 - variance) / (plain + (EXPECTED_MISMATCH * signal) ** 2), 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        excess = (beyond * signal).sum(axis=1) * signal.sum(axis=1) / (signal**2).sum(axis=1)
+        beyond = (signal * (residual**2 - variance)).sum(axis=1) / (signal * plain).sum(axis=1)
+    score = np.log(np.maximum(1.0 + beyond, LEAST_POWER))
     bad = ~(np.isfinite(mean) & (use.sum(axis=1) >= 2))
-    mean[bad] = rms[bad] = chi2[bad] = excess[bad] = np.nan
-    return Residuals(mean, rms, chi2, excess, error)
+    mean[bad] = rms[bad] = chi2[bad] = score[bad] = np.nan
+    return Residuals(mean, rms, chi2, score, error)
 
 
 def _model_error(chi2: NDArray, power: NDArray) -> float:

@@ -260,9 +260,9 @@ def find_overlap(sky_map: SkyMap, template: Exposure, science: Exposure) -> Over
         If it covers none.
     """
     x, y = _samples(science.shape)
-    covered = inside(*sky_map(x, y), template.shape)
+    covered = _coverage(*sky_map(x, y), template.shape)
     if covered.any():
-        return Overlap(float(covered.mean()), *_most_central(x[covered], y[covered]))
+        return Overlap(float(covered.mean()), *_most_central(x[covered > 0], y[covered > 0]))
     x, y = sky_map.reverse()(*_samples(template.shape))
     landed = inside(x, y, science.shape)
     if not landed.any():
@@ -280,6 +280,21 @@ def _samples(shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.fl
     middle = (np.arange(OVERLAP_SAMPLES) + 0.5) / OVERLAP_SAMPLES
     y, x = np.meshgrid(middle * shape[0] - 0.5, middle * shape[1] - 0.5, indexing="ij")
     return x.ravel(), y.ravel()
+
+
+def _coverage(x: NDArray, y: NDArray, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Fraction of the field around each of the `_samples` that an image of this shape covers.
+
+    The field is taken as a box along the image's axes, of the extents that its neighbours leave it, which is
+    exact without rotation; beside a gap of the positions, as a point.
+    """
+    square = (OVERLAP_SAMPLES, OVERLAP_SAMPLES)
+    covered = np.ones(square)
+    for position, size in ((x.reshape(square), shape[1]), (y.reshape(square), shape[0])):
+        half = 0.5 * sum(np.abs(np.gradient(position, axis=axis)) for axis in (0, 1))
+        shared = np.minimum(position + half, size - 0.5) - np.maximum(position - half, -0.5)
+        covered *= np.clip(shared / (2 * half), 0.0, 1.0)
+    return np.where(np.isnan(covered.ravel()), inside(x, y, shape), covered.ravel())
 
 
 def _most_central(x: NDArray, y: NDArray) -> tuple[float, float]:

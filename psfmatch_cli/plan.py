@@ -136,10 +136,10 @@ def better(one: Plan, other: Plan) -> Plan:
     common = sorted(first.keys() & second.keys())
     if not common:
         return one if len(first) >= len(second) else other
-    excesses = (np.array([of[row] for row in common]) for of in (first, second))
-    return other if clearly_worse(*excesses) else one
+    scores = (np.array([of[row] for row in common]) for of in (first, second))
+    return other if clearly_worse(*scores) else one
 
 
 def _by_row(plan: Plan) -> dict[int, float]:
     rows = plan.pool.rows[plan.pool.visit()]
-    return dict(zip(rows.tolist(), plan.order_choice.excess.tolist(), strict=True))
+    return dict(zip(rows.tolist(), plan.order_choice.left_out.tolist(), strict=True))

@@ -144,8 +144,15 @@ def _pixels(
         logger.info("warp: %s is in %s, not multiplied by pixel areas", template.name, template.header["BUNIT"])
     options = {"per_object": per_object, "threads": threads}
     if method == "adaptive":
-        return average_pixels(source, science, readable, mapping, config, **options)
-    return resample_pixels(source.masked_image, readable, mapping, config, **options)
+        pixels = average_pixels(source, science, readable, mapping, config, **options)
+    else:
+        pixels = resample_pixels(source.masked_image, readable, mapping, config, **options)
+    if not np.isfinite(pixels.image).any():
+        raise RegistrationError(
+            f"no usable pixel of {template.name} falls on {science.name}: the images touch only at their edges, or the "
+            "template is masked where they overlap; choose another template"
+        )
+    return pixels
 
 
 def is_surface_brightness(exposure: Exposure) -> bool:

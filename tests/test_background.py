@@ -86,8 +86,8 @@ def test_a_smooth_sky_comes_back(xy0):
     assert (fit.n_bins, fit.order) == (6 * 8, 5)
     # 48 bins with an error of 5/128 fix 21 terms: about 0.03 inside, several times that at the corners.
     assert np.abs(fit.image - truth).max() < 0.3
-    # 3 sigma clipping takes 1.4 % off the standard deviation.
-    assert fit.rms == pytest.approx(5, rel=0.03)
+    # 3 sigma clipping takes 1.4 % off the standard deviation; the slope within a bin adds up to 5 %.
+    assert fit.rms == pytest.approx(5, rel=0.05)
 
 
 def test_bins_are_counted_from_the_ceiling_and_set_the_order():

@@ -58,7 +58,8 @@ def test_the_sessions_write_what_the_readme_says(folder):
     names = {path.name for path in (folder[0] / "demo").iterdir()}
     assert {"diff.fits", "diff_matched.fits", "diff_kernel.fits", "diff_metadata.json", "found.ecsv"} <= names
     assert {"matched.fits", "matched_kernel.fits", "candidates.ecsv", "candidates_metadata.json"} <= names
-    assert "other_matched.fits" not in names
+    assert "fainter.ecsv" in names
+    assert "fainter_metadata.json" not in names
 
 
 def test_the_python_of_the_readme_runs(folder, environment):

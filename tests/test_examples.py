@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from astropy.table import Table
 
+from conftest import FWHMS
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -38,7 +40,8 @@ def test_the_shell_script(tmp_path, environment, pair_folder):
 def test_the_pipeline_repeats_only_what_is_needed(tmp_path, environment, pair_folder):
     for role in ("template", "science"):
         shutil.copy(pair_folder / f"{role}.fits", tmp_path)
-    command = ["make", "-f", EXAMPLES / "pipeline.mk", "TEMPLATE=template.fits", "SCIENCE=science.fits", "OUT=out"]
+    command = ["make", "-f", EXAMPLES / "pipeline.mk", "TEMPLATE=template.fits", "SCIENCE=science.fits"]
+    command += ["OUT=out", f"OPTIONS={' '.join(FWHMS)}"]
     first = run(command, tmp_path, environment)
     assert first.returncode == 0, first.stderr
     made = {path.name for path in (tmp_path / "out").iterdir()}

@@ -106,9 +106,8 @@ def test_the_kernel_sum_does_not_vary_though_the_kernel_does():
     basis, truth = small_basis(), known_kernel(2, SHAPE, ratio=0.7)
     stars = star_grid(SHAPE)
     equations = made_with_local_kernels(truth, plane(SHAPE, [0.0]), stars, basis, noise=5.0)
-    kernel, _ = solve_spatial(equations, stars["x"], stars["y"], layout(len(basis), order=2, background_order=0)).models(
-        basis
-    )
+    made = layout(len(basis), order=2, background_order=0)
+    kernel, _ = solve_spatial(equations, stars["x"], stars["y"], made).models(basis)
     sums = kernel.sum(*np.meshgrid(np.linspace(0, 279, 7), np.linspace(0, 239, 7)))
     # All basis images but the first sum to zero within rounding.
     assert np.ptp(sums) < 1e-12
@@ -157,8 +156,8 @@ def test_the_origin_moves_the_constants_of_plain_polynomials():
     np.testing.assert_allclose(first.image(30.0, 40.0), second.image(30.0, 1540.0), atol=1e-7)
 
 
-#: Coefficients 1, x, y (raw pixels) of the six functions of the fake kernel set. The set is defined by correlation: in a
-#: convolution the two odd functions change their signs.
+#: Coefficients 1, x, y (raw pixels) of the six functions of the fake kernel set. It is defined by correlation: in
+#: a convolution the two odd functions change their signs.
 FAKE = [
     [1.0, 0, 0],
     [-0.005, 1e-6, -1e-6],

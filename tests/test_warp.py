@@ -424,6 +424,13 @@ def test_no_overlap_is_an_error():
         shifted(np.zeros(SHAPE), 500.0, 0.0)
 
 
+def test_an_overlap_without_a_usable_pixel_is_an_error():
+    image = np.full(SHAPE, 5.0)
+    image[:, 60:] = np.nan
+    with pytest.raises(RegistrationError, match=r"no usable pixel of template falls on science: .* choose another"):
+        shifted(image, 70.0, 0.0)
+
+
 def test_a_missing_wcs_is_an_error():
     with pytest.raises(RegistrationError, match=r"new has no celestial WCS.*astrometrically"):
         warp(blank(SHAPE, make_wcs(SHAPE)), blank(SHAPE, None, name="new"))
