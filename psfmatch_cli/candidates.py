@@ -293,6 +293,13 @@ def _rank_in_cells(table: Table, region: Box, kernel: KernelConfig) -> None:
     table["rank"] = rank
 
 
+def cell_sizes(region: Box, kernel: KernelConfig) -> tuple[float, float]:
+    """Width and height of the spatial cells, pixels: as configured, or larger to keep to max_candidates."""
+    n_cells = np.ceil(region.width / kernel.size_cell_x) * np.ceil(region.height / kernel.size_cell_y)
+    wanted = max(1.0, kernel.n_star_per_cell * n_cells / kernel.max_candidates) ** 0.5
+    return kernel.size_cell_x * wanted, kernel.size_cell_y * wanted
+
+
 @dataclass(frozen=True)
 class Stamps:
     """Equal cut-outs of both images around N candidates.

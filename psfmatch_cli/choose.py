@@ -19,8 +19,7 @@ from psfmatch_cli.errors import FitError
 from psfmatch_cli.fit import residuals
 from psfmatch_cli.kernel import n_terms
 from psfmatch_cli.match import CandidatePool, clean_singles, spatial_layout
-from psfmatch_cli.solve import solve_symmetric
-from psfmatch_cli.spatial import SpatialLayout, accumulate
+from psfmatch_cli.spatial import SpatialLayout, SpatialSystem
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +29,8 @@ N_FOLDS = 8
 MAX_ORDER = 3
 #: Largest gain that one candidate can claim, as a natural logarithm: a variable star must not decide.
 MAX_GAIN = 2.0
+
+
 @dataclass(frozen=True)
 class OrderChoice:
     """A spatial order and what the alternatives gave.
@@ -100,18 +101,15 @@ def left_out_scores(pool: CandidatePool, layout: SpatialLayout) -> NDArray[np.fl
     folds = np.unique(pool.cells[places], return_inverse=True)[1] % N_FOLDS
     if folds.max() == 0:
         folds = np.arange(len(places)) % N_FOLDS
-    parts = {
-        fold: accumulate(fitted.equations[folds == fold], fitted.x[folds == fold], fitted.y[folds == fold], layout)
-        for fold in np.unique(folds)
-    }
-    matrix, vector = (sum(part[k] for part in parts.values()) for k in (0, 1))
+    parts = {fold: pool.system(fitted.take(folds == fold), layout) for fold in np.unique(folds)}
+    whole = SpatialSystem(*(sum(getattr(p, k) for p in parts.values()) for k in ("matrix", "vector", "noise")))
     local = np.zeros((len(places), pool.basis.images.shape[0] + (layout.background is not None)))
-    for fold, (own_matrix, own_vector) in parts.items():
+    for fold, own in parts.items():
         inside = folds == fold
         try:
-            parameters, _ = solve_symmetric(matrix - own_matrix, vector - own_vector)
+            parameters, _ = (whole - own).solve()
         except FitError:
-            parameters = np.full(len(vector), np.nan)
+            parameters = np.full(layout.n_parameters, np.nan)
         local[inside] = layout.local(parameters, fitted.x[inside], fitted.y[inside])
     score = residuals(fitted, local).score
     return np.where(np.isfinite(score), score, np.inf)

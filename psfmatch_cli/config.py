@@ -51,7 +51,11 @@ class DetectionConfig(Group):
     exclude_mask_planes: Planes = Field(["EDGE", "NO_DATA"], description="mask planes that are not searched")
     deblend: bool = Field(True, description="every peak of a footprint is a source; off: one source per footprint")
     deblend_contrast: float = Field(
-        0.005, gt=0, le=1, description="smallest share of a footprint's flux that makes a peak a source"
+        0.005,
+        gt=0,
+        le=1,
+        description="smallest share of the flux that makes a peak a source: of its footprint's, or of the brightest "
+        "star's where a footprint is crowded",
     )
     deblend_thresholds: int = Field(32, ge=1, description="levels at which a footprint is searched for peaks")
     background: BackgroundConfig = BackgroundConfig()
@@ -92,7 +96,7 @@ class CandidateConfig(Group):
     )
     core_radius: int = Field(4, ge=1, description="pixels around the centre that must be fitted, if policy is exclude")
     fp_grow_kernel_scaling: float = Field(1.0, ge=1, description="half side of a stamp, kernel sides")
-    min_snr: float = Field(20.0, ge=0, description="smallest signal to noise ratio of a candidate's flux")
+    min_snr: float = Field(10.0, ge=0, description="smallest signal to noise ratio of a candidate's flux")
 
 
 class KernelConfig(Group):
@@ -120,15 +124,29 @@ class KernelConfig(Group):
     size_cell_x: int = Field(128, ge=32, description="width of a spatial cell, pixels")
     size_cell_y: int = Field(128, ge=32, description="height of a spatial cell, pixels")
     n_star_per_cell: int = Field(3, description="candidates used per cell; 0 or less: all")
+    max_candidates: int = Field(
+        500, ge=10, description="candidates used at most: cells of a large image are made larger for that"
+    )
     max_spatial_iterations: int = Field(3, ge=1, le=20, description="rounds of spatial rejection")
     single_kernel_clipping: bool = Field(True, description="reject by residuals of the own fit")
     kernel_sum_clipping: bool = Field(True, description="reject by kernel sum")
     spatial_kernel_clipping: bool = Field(True, description="reject by residuals of the spatial model")
     candidate_residual_mean_max: float = Field(0.25, ge=0, description="limit of |mean| of residual/noise")
     candidate_residual_std_max: float = Field(1.5, ge=0, description="limit of the rms of residual/noise")
+    correct_noise_bias: bool = Field(
+        True, description="take what the convolved image's noise adds off the normal equations (upstream does not)"
+    )
     refine_background: bool = Field(True, description="refine the background on the sky of the difference")
     kernel_sum_errors: bool = Field(
         True, description="add each kernel sum's own error to the clipped scatter of all (upstream does not)"
     )
     max_ksum_sigma: float = Field(3.0, ge=0, description="kernel sum limit in clipped sigmas")
     max_spatial_condition_number: float = Field(1e10, ge=0, description="warning limit of the spatial system")
+
+
+class SubtractionConfig(Group):
+    """The difference image."""
+
+    scale_variance: bool = Field(
+        True, description="scale the variance of the difference so that it is true of its sky, if it is 1 to 40 % off"
+    )

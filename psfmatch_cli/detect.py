@@ -164,10 +164,16 @@ def detect(
         "skyNoise": background.rms,
     }
     sources.meta.update(metadata)
-    counts = f"{len(sources)} sources in {len(set(peaks.footprint))} footprints"
-    limit = f"threshold {config.threshold_value:g} ({threshold.kind}), sigma {sigma:.3f} px ({origin})"
-    log.info("detection on %s: %s, %s", exposure.name, counts, limit)
+    _log_result(exposure.name, peaks, metadata)
     return Detection(sources, footprints, smoothed.edge, background.image, metadata)
+
+
+def _log_result(name: str, peaks: Peaks, metadata: dict[str, Any]) -> None:
+    counts = f"{len(peaks)} sources in {len(set(peaks.footprint))} footprints"
+    limit = f"threshold {metadata['threshold']:g} ({metadata['thresholdType']})"
+    log.info(
+        "detection on %s: %s, %s, sigma %.3f px (%s)", name, counts, limit, metadata["sigma"], metadata["sigmaOrigin"]
+    )
 
 
 def _psf_sigma(exposure: Exposure, given: float | None, pixels: SkyPixels) -> tuple[float, str]:

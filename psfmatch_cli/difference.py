@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.convolve import convolve
-from psfmatch_cli.correlation import noise_autocorrelation
 from psfmatch_cli.exposure import Exposure, MaskedImage, remap_mask
 from psfmatch_cli.kernel import BackgroundModel
 from psfmatch_cli.match import MatchResult
@@ -17,8 +17,14 @@ from psfmatch_cli.settings import Settings
 from psfmatch_cli.sky import added, fit_sky
 from psfmatch_cli.subtract import rescaled, subtract
 
+log = logging.getLogger(__name__)
+
 #: Planes without which a pixel of the difference is usable.
 BAD_PLANES = ("NO_DATA", "SAT", "BAD", "CR", "EDGE")
+#: Sky pixels that tell a width to about 1 %.
+ENOUGH_SKY = 10_000
+#: Widths of the sky, in units of the predicted noise, that are mended, and the deviation that is worth it.
+WIDTH_LIMITS, WIDTH_TOLERANCE = (0.7, 1.4), 0.01
 #: Highest order of the polynomial through the sky of the difference.
 MAX_SKY_ORDER = 4
 
@@ -36,7 +42,9 @@ class Difference:
     difference : MaskedImage
         On the science image's photometric scale.
     sky_width : float
-        Robust width of difference / noise on the sky.
+        Robust width of difference / noise on the sky, the noise as it follows from the inputs' variances.
+    variance_scale : float
+        What the variance of the difference was multiplied by, so that it is true of the sky.
     masked_fraction : float
         Fraction of the pixels that are not usable.
     """
@@ -45,6 +53,7 @@ class Difference:
     background: BackgroundModel
     difference: MaskedImage
     sky_width: float
+    variance_scale: float
     masked_fraction: float
 
 
@@ -64,16 +73,15 @@ def build_difference(
     template, science : Exposure
         On one grid; the science mask may have DETECTED.
     autocorrelation : ndarray or None
-        Of the template's noise, where it is known; it is measured otherwise.
+        Of the template's noise, where it is known not to be white.
     settings : Settings
     """
     forward = plan.direction.convolve_template
     convolved_from, target = (template, science) if forward else (science, template)
     carried = without_detections(convolved_from.masked_image)
-    if not forward or autocorrelation is None:
-        not_sky = sky_mask(target.masked_image, science.masked_image) | carried.flagged(BAD_PLANES)
-        autocorrelation = noise_autocorrelation(carried, target.masked_image, not_sky, 1 / fit.kernel.center_sum)
-    matched = convolve(carried, fit.kernel, autocorrelation=autocorrelation, threads=settings.threads)
+    matched = convolve(
+        carried, fit.kernel, autocorrelation=autocorrelation if forward else None, threads=settings.threads
+    )
     background = fit.background
     raw = subtract(target.masked_image, matched, background)
     if settings.kernel.fit_for_background and settings.kernel.refine_background:
@@ -91,9 +99,10 @@ def build_difference(
     if not forward:
         raw = rescaled(raw, -1.0 / fit.kernel.center_sum)
         raw = replace(raw, mask=raw.mask | with_same_planes(science.masked_image, raw))
-    usable = ~raw.flagged(BAD_PLANES)
-    width = _robust_width(raw, sky_mask(raw, science.masked_image))
-    return Difference(matched, background, raw, width, float(1 - usable.mean()))
+    masked = float(raw.flagged(BAD_PLANES).mean())
+    width = robust_width(raw, sky_mask(raw, science.masked_image))
+    scale = variance_scale(width) if settings.subtraction.scale_variance else 1.0
+    return Difference(matched, background, with_variance_scaled(raw, scale), width, scale, masked)
 
 
 def without_detections(image: MaskedImage) -> MaskedImage:
@@ -126,9 +135,38 @@ def sky_mask(difference: MaskedImage, science: MaskedImage) -> NDArray[np.bool_]
     return bad | sources if np.count_nonzero(~(bad | sources)) > 0.3 * bad.size else bad
 
 
-def _robust_width(difference: MaskedImage, bad: NDArray[np.bool_]) -> float:
-    good = ~bad
-    if not good.any():
+def robust_width(difference: MaskedImage, not_sky: NDArray[np.bool_]) -> float:
+    """Robust width of difference / noise on the sky; NaN if there are too few sky pixels to tell."""
+    sky = ~not_sky
+    if np.count_nonzero(sky) < ENOUGH_SKY:
         return float("nan")
-    z = difference.image[good] / np.sqrt(difference.variance[good])
+    z = difference.image[sky] / np.sqrt(difference.variance[sky])
     return float(1.4826 * np.median(np.abs(z - np.median(z))))
+
+
+def variance_scale(width: float) -> float:
+    """Factor that makes the variance true of the sky, 1 where it is or where it is too far off to be mended.
+
+    Drizzled or interpolated inputs have correlated noise, gains and noise files are off by some percent: no
+    variance plane that is only propagated tells the noise of the difference. What is far off has another cause.
+    """
+    if not np.isfinite(width):
+        return 1.0
+    if not WIDTH_LIMITS[0] <= width <= WIDTH_LIMITS[1]:
+        log.warning(
+            "the sky of the difference is %.2f times as noisy as the variances of the inputs say: are gain, noise or "
+            "weight files right, and do the images match? The variance is left as it is",
+            width,
+        )
+        return 1.0
+    if abs(width - 1) < WIDTH_TOLERANCE:
+        return 1.0
+    log.info("variance of the difference scaled by %.3f: its sky noise is %.3f of the predicted", width**2, width)
+    return width**2
+
+
+def with_variance_scaled(difference: MaskedImage, factor: float) -> MaskedImage:
+    """The difference with its variance times a factor."""
+    if factor == 1.0:
+        return difference
+    return replace(difference, variance=difference.variance * np.float32(factor))

@@ -38,6 +38,8 @@ class FittedStamps:
         Fourier transform of the convolved image's variance stamps.
     usable : ndarray, (N, P), bool
     equations : NormalEquations
+    noise_bias : ndarray, (N,)
+        Weighted sum over the pixels of the convolved image's variance: see `noise_equations`.
     solutions : ndarray, (N, n)
         Own local parameters of each candidate.
     basis : KernelBasis
@@ -55,6 +57,7 @@ class FittedStamps:
     variance_transform: NDArray[np.complex128]
     usable: NDArray[np.bool_]
     equations: NormalEquations
+    noise_bias: NDArray[np.float64]
     solutions: NDArray[np.float64]
     basis: KernelBasis
     side: int
@@ -81,7 +84,7 @@ class FittedStamps:
 
 
 #: A candidate that differs from its model by more than this is not imperfectly matched but another thing.
-MAX_MODEL_ERROR = 0.05
+MAX_MODEL_ERROR = 0.2
 #: Least residual power, in units of the noise: the noise of one source's power does not let it be smaller.
 LEAST_POWER = 0.2
 
@@ -135,6 +138,7 @@ def fit_stamps(
         fft.rfft2(convolved_variance, (side, side)),
         usable,
         equations,
+        weight.sum(axis=1) * np.nanmean(np.where(convolved_usable, convolved_variance, np.nan), axis=(1, 2)),
         solve_each(equations),
         basis,
         target.shape[1],
@@ -246,3 +250,17 @@ def kernel_sum_errors(fitted: FittedStamps) -> NDArray[np.float64]:
     matrices = np.where(singular[:, None, None], np.eye(n), fitted.equations.matrix)
     variance = np.linalg.solve(matrices, np.broadcast_to(sums, (len(matrices), n))[..., None])[..., 0] @ sums
     return np.sqrt(np.maximum(np.where(singular, np.nan, variance), 0.0))
+
+
+def noise_equations(fitted: FittedStamps) -> NormalEquations:
+    """What the convolved image's own noise adds to the normal equations, on average.
+
+    The design is made of a noisy image: its noise adds ``sum_p w_p V_p <B_i, B_j>`` to M and nothing to v, so
+    that the kernel comes out too low and too smooth (the attenuation of regression on noisy variables; Fuller
+    1987, Measurement Error Models, sec. 1.2). White noise is assumed.
+    """
+    n_basis = len(fitted.basis)
+    images = fitted.basis.images.reshape(n_basis, -1)
+    matrix = np.zeros_like(fitted.equations.matrix)
+    matrix[:, :n_basis, :n_basis] = fitted.noise_bias[:, None, None] * (images @ images.T)
+    return replace(fitted.equations, matrix=matrix, vector=np.zeros_like(fitted.equations.vector))

@@ -397,6 +397,7 @@ class ImagePsfMatchTask(Task):
             "scienceFwhmFrom": widths.science_from,
             "rejectReasons": [f"{name}:{n}" for name, n in fit.candidates.counts().items() if name != "candidates"],
             "skyWidth": images.sky_width,
+            "varianceScale": images.variance_scale,
             "maskedFraction": images.masked_fraction,
         }
         for name, value in items.items():

@@ -15,10 +15,17 @@ from psfmatch_cli.candidates import CandidateSet, cut_stamps
 from psfmatch_cli.config import KernelConfig
 from psfmatch_cli.errors import NoCandidatesError
 from psfmatch_cli.exposure import Exposure
-from psfmatch_cli.fit import FittedStamps, Residuals, fit_stamps, kernel_sum_errors, residuals
+from psfmatch_cli.fit import (
+    FittedStamps,
+    Residuals,
+    fit_stamps,
+    kernel_sum_errors,
+    noise_equations,
+    residuals,
+)
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel
 from psfmatch_cli.solve import condition_number
-from psfmatch_cli.spatial import SpatialLayout, SpatialSolution, solve_spatial
+from psfmatch_cli.spatial import SpatialLayout, SpatialSolution, SpatialSystem, accumulate, solve_spatial
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +134,13 @@ class CandidatePool:
 
     def at(self, places: NDArray[np.intp]) -> FittedStamps:
         return self.fitted.take(self.index[places])
+
+    def system(self, fitted: FittedStamps, layout: SpatialLayout) -> SpatialSystem:
+        """Global normal equations of some candidates."""
+        matrix, vector = accumulate(fitted.equations, fitted.x, fitted.y, layout)
+        if not self.config.correct_noise_bias:
+            return SpatialSystem(matrix, vector, np.zeros_like(matrix))
+        return SpatialSystem(matrix, vector, accumulate(noise_equations(fitted), fitted.x, fitted.y, layout)[0])
 
     def note(self, places: NDArray[np.intp], **columns: NDArray) -> None:
         """Write columns of the candidate table."""
@@ -251,7 +265,7 @@ def _solve_and_assess(
     if len(places) == 0:
         raise pool.nobody_left()
     fitted = pool.at(places)
-    solution = solve_spatial(fitted.equations, fitted.x, fitted.y, layout)
+    solution = solve_spatial(pool.system(fitted, layout), layout)
     stats = residuals(fitted, layout.local(solution.parameters, fitted.x, fitted.y))
     pool.note(places, spatial_mean=stats.mean, spatial_rms=stats.rms, chi2=stats.chi2)
     log.debug("spatial fit of %d candidates: model error %.4f", len(places), stats.model_error)

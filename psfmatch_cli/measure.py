@@ -16,7 +16,9 @@ fwhm                      2.3548 (Ixx Iyy - Ixy^2)^(1/4): Gaussian, so 3 to 6 % 
 elongation                ratio of the axes of the moments
 half_light_radius         radius of half the flux within 6 sigma of the source, pixels
 isolation                 distance to the nearest other peak, pixels
-flag_*                    see `FLAG_PLANES`; of any pixel of the source, or of the 3 x 3 at its peak
+flag_*                    see `FLAG_PLANES`; of any pixel of the source, or (center) of the 3 x 3 at its peak
+flag_centroid             the windowed centroid ran away: x, y are those of the smoothed peak
+flag_shape                no adaptive moments: those, fwhm, elongation and gauss_flux are NaN
 ========================  ============================================================================
 
 Bad pixels (NO_DATA, BAD and CR without an interpolated value) count in no sum. Blends are not fitted
@@ -239,8 +241,11 @@ def _flags(exposure: Exposure, peaks: Peaks, segments: NDArray[np.int32], n_grow
         bits["flag_bad"] = 0
     wanted = int(np.bitwise_or.reduce(list(bits.values())))
     near = _segment_bits(masked_image.mask, wanted, peaks, segments) | _bits_near(masked_image.mask, peaks, n_grow)
-    flags = {name: (near & value) != 0 for name, value in bits.items()}
-    flags["flag_saturated_center"] = (_bits_near(masked_image.mask, peaks, 1) & bits["flag_saturated"]) != 0
+    flags = {}
+    for name, value in bits.items():
+        flags[name] = (near & value) != 0
+        if name == "flag_saturated":
+            flags["flag_saturated_center"] = (_bits_near(masked_image.mask, peaks, 1) & value) != 0
     height, width = exposure.shape
     reach = peaks.border + n_grow
     flags["flag_edge"] |= (peaks.x < reach) | (peaks.x >= width - reach)

@@ -7,7 +7,8 @@ is the median over the brightest stars, and all are fitted once more with it, so
 The FWHM is that of the PSF as the pixels see it, i.e. convolved with the pixel: a continuous profile
 through the values at the pixel centres. It is not the slice FWHM of `psfmatch_cli.psf.Psf.fwhm`, whose
 linear interpolation between pixels adds 4 % at 2.4 and 1 % at 4.7 pixels. Below 1.7 pixels the profile
-is no Moffat any more and the result up to 2.5 % small.
+is no Moffat any more and the result up to 2.5 % small. Where most sources are galaxies much smaller than
+the PSF, some of them count as stars and the result is up to 5 % large.
 """
 
 from __future__ import annotations

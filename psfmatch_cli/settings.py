@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, Field, ValidationError
 
-from psfmatch_cli.config import CandidateConfig, DetectionConfig, Group, KernelConfig, WarpConfig
+from psfmatch_cli.config import CandidateConfig, DetectionConfig, Group, KernelConfig, SubtractionConfig, WarpConfig
 from psfmatch_cli.errors import InputError, UsageError
 
 
@@ -28,6 +28,7 @@ class Settings(Group):
     warp: WarpConfig = WarpConfig()
     candidates: CandidateConfig = CandidateConfig()
     kernel: KernelConfig = KernelConfig()
+    subtraction: SubtractionConfig = SubtractionConfig()
 
 
 def load_settings(

@@ -17,6 +17,8 @@ from psfmatch_cli.errors import FitError
 
 #: Relative size below which an eigenvalue counts as zero.
 _EIGENVALUE_CUT = 1e-14
+#: Smallest attenuation that is corrected for: parameters are raised at most threefold.
+LEAST_ATTENUATION = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,29 @@ def solve_symmetric(matrix: NDArray[np.float64], vector: NDArray[np.float64]) ->
         raise FitError("the normal equations are singular: no positive eigenvalue")
     solution = vectors[:, keep] @ ((vectors[:, keep].T @ vector) / values[keep])
     return solution, "eigen"
+
+
+def solve_attenuated(
+    matrix: NDArray[np.float64], noise: NDArray[np.float64], vector: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], str]:
+    """Solution of ``(matrix - noise) a = vector``, limited where noise is most of the matrix.
+
+    In the eigenvectors u of ``noise u = nu matrix u`` (``u^T matrix u = 1``) a combination of parameters, of which
+    the fraction nu is noise, is attenuated by 1 - nu: it is divided by that, but never by less than
+    `LEAST_ATTENUATION`. So the correction cannot turn what is only noise into kernel.
+
+    Raises
+    ------
+    FitError
+        As `solve_symmetric`, which also takes over where the matrix is not positive definite.
+    """
+    from scipy import linalg
+
+    try:
+        fractions, vectors = linalg.eigh(noise, matrix)
+    except (linalg.LinAlgError, ValueError):
+        return solve_symmetric(matrix, vector)
+    return vectors @ ((vectors.T @ vector) / np.maximum(1.0 - fractions, LEAST_ATTENUATION)), "generalised eigen"
 
 
 def condition_number(matrix: NDArray[np.float64]) -> float:

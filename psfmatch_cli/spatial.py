@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from psfmatch_cli.basis import KernelBasis
 from psfmatch_cli.errors import FitError
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel
-from psfmatch_cli.solve import NormalEquations, solve_symmetric
+from psfmatch_cli.solve import NormalEquations, solve_attenuated, solve_symmetric
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,38 @@ def accumulate(
 
 
 @dataclass(frozen=True)
+class SpatialSystem:
+    """Global normal equations.
+
+    Parameters
+    ----------
+    matrix : ndarray, (n_parameters, n_parameters)
+    vector : ndarray, (n_parameters,)
+    noise : ndarray, (n_parameters, n_parameters)
+        The part of the matrix that is the convolved image's noise; zeros for no correction.
+    """
+
+    matrix: NDArray[np.float64]
+    vector: NDArray[np.float64]
+    noise: NDArray[np.float64]
+
+    def __sub__(self, other: SpatialSystem) -> SpatialSystem:
+        return SpatialSystem(self.matrix - other.matrix, self.vector - other.vector, self.noise - other.noise)
+
+    def solve(self) -> tuple[NDArray[np.float64], str]:
+        """Parameters, and the name of the method that solved for them.
+
+        Raises
+        ------
+        FitError
+            If there is no finite solution.
+        """
+        if not self.noise.any():
+            return solve_symmetric(self.matrix, self.vector)
+        return solve_attenuated(self.matrix, self.noise, self.vector)
+
+
+@dataclass(frozen=True)
 class SpatialSolution:
     """A solved spatial system.
 
@@ -123,18 +155,15 @@ class SpatialSolution:
         return matching, BackgroundModel(background, self.layout.background)
 
 
-def solve_spatial(equations: NormalEquations, x: NDArray, y: NDArray, layout: SpatialLayout) -> SpatialSolution:
+def solve_spatial(system: SpatialSystem, layout: SpatialLayout) -> SpatialSolution:
     """Fit of the spatial model to all candidates.
 
     Raises
     ------
     FitError
-        If there is no candidate, or the solution is not finite.
+        If the solution is not finite.
     """
-    if len(equations) == 0:
-        raise FitError("no candidate is left for the spatial fit")
-    matrix, vector = accumulate(equations, x, y, layout)
-    parameters, solver = solve_symmetric(matrix, vector)
+    parameters, solver = system.solve()
     if not np.isfinite(parameters).all():
-        raise FitError(f"the spatial solution is not finite (solver {solver}, {len(equations)} candidates)")
-    return SpatialSolution(parameters, layout, matrix, solver)
+        raise FitError(f"the spatial solution is not finite (solver {solver}, {layout.n_parameters} parameters)")
+    return SpatialSolution(parameters, layout, system.matrix, solver)

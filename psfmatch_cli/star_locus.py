@@ -39,8 +39,8 @@ GALAXY_RANGE, GALAXY_SCALE = 1.6, 0.2
 GALAXY_SHAPES = (0.25, 0.125, 0.0625)
 #: Smoothing of ln(fwhm) that leaves no trace of a cluster of stars.
 SMOOTHING = 0.12
-#: A source this many sigma below the cluster and this near to its ellipticity costs so much logarithmic likelihood.
-ARTEFACT_GAP, ROUND, ARTEFACT_COST = 4.0, 0.2, 0.5
+#: A source this many sigma below the cluster, and this near to its ellipticity or to 0, costs so much ln(likelihood).
+ARTEFACT_GAP, ROUND, ARTEFACT_COST = 4.0, 0.2, 1.0
 #: Range of ln(fwhm) of anything, from ln 0.8 to ln 50.
 Z_MIN, Z_MAX = -0.223, 3.912
 #: Noise of an ellipticity component in units of that of ln(fwhm), for a round profile.
@@ -181,14 +181,14 @@ def _shares(densities: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
 def _gain(sizes: Sizes, model: NDArray | tuple, s: float, t: float, null: NDArray[np.float64]) -> NDArray[np.float64]:
     """How far a cluster stands out: the gain of likelihood over the smoothed distribution of all sources.
 
-    Every source that is smaller and yet shaped like the cluster costs something: below stars there are
-    only artefacts, which have any shape. So does every coefficient of a polynomial, in `_refined`.
+    Every source that is smaller and yet round or shaped like the cluster costs something: below stars
+    there are only artefacts, which have any shape. So does every coefficient of a polynomial, in `_refined`.
     """
     star = _star_density(sizes, model, s, t)
     _, total = _shares(np.stack([star, *(np.broadcast_to(density, star.shape) for density in null)]))
     m, e1, e2 = model
     smaller = m - sizes.z > ARTEFACT_GAP * np.hypot(s, sizes.error)
-    smaller &= np.hypot(sizes.e1 - e1, sizes.e2 - e2) < ROUND
+    smaller &= (np.hypot(sizes.e1 - e1, sizes.e2 - e2) < ROUND) | (np.hypot(sizes.e1, sizes.e2) < ROUND)
     without = np.log(_shares(null)[1]).sum()
     return np.log(total).sum(axis=-1) - without - ARTEFACT_COST * smaller.sum(axis=-1)
 

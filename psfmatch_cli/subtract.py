@@ -14,6 +14,8 @@ from psfmatch_cli.kernel import BackgroundModel
 def subtract(target: MaskedImage, convolved: MaskedImage, background: BackgroundModel) -> MaskedImage:
     """``target - (convolved + background)``; variances add, masks are OR-ed by plane name.
 
+    Pixels without a value are NO_DATA.
+
     Parameters
     ----------
     target : MaskedImage
@@ -30,12 +32,14 @@ def subtract(target: MaskedImage, convolved: MaskedImage, background: Background
     """
     if target.box != convolved.box:
         raise InputError(f"cannot subtract: the target covers {target.box}, the convolved image {convolved.box}")
-    planes = dict(target.planes)
+    planes = dict(target.with_planes(["NO_DATA"]).planes)
     mask = remap_mask(convolved.mask, convolved.planes, planes) | target.mask
     with np.errstate(invalid="ignore"):
         image = target.image - (convolved.image + background.image(target.box))
         variance = target.variance + convolved.variance
-    return MaskedImage(image, mask, variance, planes, target.xy0)
+    made = MaskedImage(image, mask, variance, planes, target.xy0)
+    mask[~np.isfinite(image)] |= np.int32(made.bits(["NO_DATA"]))
+    return made
 
 
 def rescaled(difference: MaskedImage, factor: float) -> MaskedImage:

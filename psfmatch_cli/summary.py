@@ -37,5 +37,6 @@ def summarise(
         "model_error": fit.model_error,
         "converged": fit.converged,
         "sky_width": images.sky_width,
+        "variance_scale": images.variance_scale,
         "masked_fraction": images.masked_fraction,
     }

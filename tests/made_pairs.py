@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.table import Table
@@ -25,7 +25,7 @@ class MadePair:
     kernel : MatchingKernel
     background : BackgroundModel
     noise : float
-        Noise of the science image; that of the template is half of it.
+        Noise of the science image.
     """
 
     template: Exposure
@@ -121,18 +121,72 @@ def make_pair(
     background: BackgroundModel | None = None,
     sigma: float = 1.5,
     noise: float = 0.0,
+    template_noise: float | None = None,
     xy0: tuple[int, int] = (0, 0),
     seed: int = 1,
 ) -> MadePair:
-    """Pair of exposures of Gaussian stars (and only them): white noise, or none and a variance of 1."""
+    """Pair of exposures of Gaussian stars (and only them): white noise, or none and a variance of 1.
+
+    The template's noise is half of the science image's if it is not given.
+    """
+    template_noise = 0.5 * noise if template_noise is None else template_noise
     rng = np.random.default_rng(seed)
     truth = gaussian_stars(shape, sources["x"], sources["y"], sources["flux"], sigma, xy0)
     background = background or BackgroundModel.zero(kernel.spatial.region)
     matched = convolved_truth(truth, kernel, xy0) + background.image(box_of(shape, xy0)).astype(float)
-    images = truth + 0.5 * noise * rng.normal(size=shape), matched + noise * rng.normal(size=shape)
-    variances = (0.25 * noise**2, noise**2) if noise else (1.0, 1.0)
+    images = truth + template_noise * rng.normal(size=shape), matched + noise * rng.normal(size=shape)
+    variances = (template_noise**2, noise**2) if noise else (1.0, 1.0)
     template, science = (
         exposure(image, variance, xy0=xy0, name=name)
         for image, variance, name in zip(images, variances, ("template", "science"), strict=True)
     )
     return MadePair(template, science, sources, kernel, background, noise)
+
+
+def gaussian_pair(
+    sigmas: tuple[float, float],
+    noise: tuple[float, float] = (1.0, 1.0),
+    *,
+    shape: tuple[int, int] = (256, 256),
+    n_stars: int = 20,
+    flux: tuple[float, float] = (500.0, 1000.0),
+    ratio: float = 1.0,
+    background: BackgroundModel | None = None,
+    xy0: tuple[int, int] = (12345, 67890),
+    seed: int = 5,
+) -> tuple[Exposure, Exposure, Table]:
+    """Template and science image of the same stars with circular Gaussian PSFs and white noise, and the stars.
+
+    `sigmas` and `noise` are those of template and science image; fluxes are the template's, `ratio` science counts
+    per template count. Stars keep 40 pixels from the border, and 25 from each other, so that most can be candidates.
+    """
+    rng = np.random.default_rng(seed)
+    places: list[np.ndarray] = []
+    while len(places) < n_stars:
+        place = rng.uniform(40, np.array(shape[::-1]) - 40)
+        if all(np.hypot(*(place - other)) > 25 for other in places):
+            places.append(place)
+    x, y = np.array(places).T + np.array(xy0)[:, None]
+    stars = Table({"x": x, "y": y, "flux": rng.uniform(*flux, n_stars)})
+    made = []
+    for name, sigma, level, scale in zip(("template", "science"), sigmas, noise, (1.0, ratio), strict=True):
+        image = gaussian_stars(shape, x, y, scale * stars["flux"], sigma, xy0) + level * rng.normal(size=shape)
+        if background is not None and name == "science":
+            image += background.image(box_of(shape, xy0))
+        made.append(exposure(image, level**2, xy0=xy0, name=name))
+    return made[0], made[1], stars
+
+
+def with_source(image: Exposure, x: float, y: float, flux: float, sigma: float) -> Exposure:
+    """The exposure with one more Gaussian source, without noise of its own."""
+    source = gaussian_stars(image.shape, x, y, flux, sigma, image.xy0)
+    return image.with_pixels(replace(image.masked_image, image=(image.image + source).astype(np.float32)))
+
+
+def flux_at(image: Exposure, x: float, y: float, sigma: float) -> tuple[float, float]:
+    """Flux of a Gaussian source by a fit of its amplitude alone, and the error of that for white noise."""
+    profile = gaussian_stars(image.shape, x, y, 1.0, sigma, image.xy0)
+    use = np.isfinite(image.image) & (profile > 1e-4 * profile.max())
+    weight = profile[use] / image.variance[use].astype(float)
+    norm = (weight * profile[use]).sum()
+    return float((weight * image.image[use]).sum() / norm), float(norm**-0.5)

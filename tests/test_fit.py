@@ -10,7 +10,14 @@ from made_pairs import known_kernel, small_basis
 from psfmatch_cli.basis import alard_lupton_basis, basis_spec
 from psfmatch_cli.candidates import Stamps
 from psfmatch_cli.config import KernelConfig
-from psfmatch_cli.fit import MAX_MODEL_ERROR, FittedStamps, fit_stamps, kernel_sum_errors, residuals
+from psfmatch_cli.fit import (
+    MAX_MODEL_ERROR,
+    FittedStamps,
+    fit_stamps,
+    kernel_sum_errors,
+    noise_equations,
+    residuals,
+)
 from psfmatch_cli.psf import FWHM_PER_SIGMA
 
 BASIS = small_basis(9)
@@ -240,6 +247,21 @@ def test_kernel_sum_errors_are_the_scatter_of_the_sums(fit_background):
     # The scatter of 300 values is uncertain by 4 %.
     assert np.median(kernel_sum_errors(fitted)) == pytest.approx(sums.std(ddof=1), rel=0.15)
     assert sums.mean() == pytest.approx(1.25, abs=4 * sums.std() / np.sqrt(300))
+
+
+def test_the_noise_of_the_convolved_image_adds_to_the_equations_what_is_predicted():
+    clean, noisy = make_stamps(flux=200.0), make_stamps(400, noise=30.0, flux=200.0)
+    one, many = fit(clean).equations, fit(noisy)
+    weight = np.mean(many.equations.matrix[:, -1, -1]) / one.matrix[0, -1, -1]
+    expected = weight * one.matrix[0, :-1, :-1]
+    biased = many.equations.matrix[:, :-1, :-1].mean(axis=0)
+    corrected = biased - noise_equations(many).matrix[:, :-1, :-1].mean(axis=0)
+    # The scatter of 400 matrices around their mean, element by element.
+    error = many.equations.matrix[:, :-1, :-1].std(axis=0) / 20
+    assert (abs(corrected - expected) < 5 * error).all()
+    assert (abs(biased - expected) > 20 * error).any()
+    assert not noise_equations(many).vector.any()
+    assert not noise_equations(many).matrix[:, -1].any(), "the background is a column of ones, without noise"
 
 
 def test_joined_and_taken_candidates_keep_their_numbers():

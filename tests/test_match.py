@@ -69,18 +69,20 @@ def fates(result: MatchResult) -> dict[int, tuple[str, str]]:
 NO_CLIPPING = {"single_kernel_clipping": False, "kernel_sum_clipping": False, "spatial_kernel_clipping": False}
 
 
-@pytest.mark.parametrize(("order", "tolerance"), [(0, 2e-7), (1, 1e-3), (2, 2e-3)])
+@pytest.mark.parametrize(("order", "tolerance"), [(0, 1e-4), (1, 3e-3), (2, 1.2e-2)])
 def test_a_kernel_put_in_comes_back(order, tolerance):
-    # The kernel changes by 10 % over the field and by some 0.5 % inside a stamp, where the model has one kernel.
-    truth, background = known_kernel(order, SHAPE), plane(SHAPE, [40.0, 3.0, -2.0])
-    pair = make_pair(truth, STARS, background=background)
-    result = match(pool_of(pair, **NO_CLIPPING, n_star_per_cell=0), order, 1)
-    for x, y in [(30, 30), (128, 128), (200, 60), (225, 225)]:
-        expected = truth.image(x, y)
-        np.testing.assert_allclose(result.kernel.image(x, y), expected, atol=tolerance * expected.max())
+    truth = known_kernel(order, SHAPE)
+    pair = make_pair(truth, STARS, background=plane(SHAPE, [40.0]))
+    result = match(pool_of(pair, **NO_CLIPPING, n_star_per_cell=0), order, 0)
+    places = [(30, 30), (128, 128), (200, 60), (225, 225)]
+    for place in places:
+        # Order 0: images are stored as float32, and the condition number is 2e6. Else: a stamp has one kernel, but the
+        # science image has that of every pixel; over the width of a star it changes by a tenth of its range.
+        np.testing.assert_allclose(result.kernel.image(*place), truth.image(*place), atol=tolerance)
+    spread = max(abs(truth.image(*place) - truth.image(*places[1])).max() for place in places)
+    assert spread > 8 * tolerance or order == 0, "what comes back is the variation, not only its mean"
     assert result.kernel.center_sum == pytest.approx(1.25, abs=tolerance)
-    # One constant for a stamp of 16 fitted pixels, in which the tilt is symmetric; images are stored as float32.
-    np.testing.assert_allclose(result.background.coefficients, background.coefficients, atol=0.02 if order else 1e-3)
+    assert result.background.coefficients[0] == pytest.approx(40.0, abs=0.1)
 
 
 def test_a_kernel_comes_back_from_noise(clean):
@@ -96,6 +98,23 @@ def test_a_kernel_comes_back_from_noise(clean):
     # Half a per cent of its peak for the kernel's own pixels.
     expected = clean.kernel.image(0, 0)
     np.testing.assert_allclose(result.kernel.image(128, 128), expected, atol=0.005 * expected.max())
+
+
+def test_a_noisy_template_does_not_smooth_the_kernel():
+    truth, stars = known_kernel(0, SHAPE), star_grid(SHAPE, flux=(4e3, 8e3))
+    found = {True: [], False: []}
+    for seed in range(8):
+        pair = make_pair(truth, stars, noise=10.0, template_noise=10.0, seed=seed)
+        for correct, kernels in found.items():
+            pool = pool_of(pair, correct_noise_bias=correct, n_star_per_cell=0, **NO_CLIPPING)
+            kernels.append(match(pool, 0, 0).kernel.image(0, 0))
+    corrected, plain = (np.mean(found[correct], axis=0) - truth.image(0, 0) for correct in (True, False))
+    peak = np.unravel_index(np.argmax(truth.image(0, 0)), corrected.shape)
+    # The errors of the means of eight: 0.004 of the sum, 0.003 at the peak; uncorrected, that is 10 % too low.
+    assert abs(corrected.sum()) < 0.014
+    assert abs(corrected[peak]) < 0.01
+    assert plain.sum() < -0.02
+    assert plain[peak] < -0.04
 
 
 def test_residuals_are_those_of_noise(clean):
@@ -200,8 +219,9 @@ def test_a_faint_star_is_not_rejected_for_the_error_of_its_sum():
     assert fates(rejected)[ODD] == ("rejected", "kernel-sum")
 
 
-def test_two_sums_are_never_clipped(clean):
-    result = match(pool_of(clean, rows=[10, 14], kernel_sum_errors=False), 0, 0)
+def test_two_sums_are_never_clipped():
+    pair = make_pair(known_kernel(0, SHAPE), STARS, noise=5.0)
+    result = match(pool_of(pair, rows=[10, 14], kernel_sum_errors=False), 0, 0)
     assert result.n_used == 2
 
 

@@ -13,7 +13,7 @@ from psfmatch_cli.basis import KernelBasis, alard_lupton_basis, explicit_spec
 from psfmatch_cli.exposure import Box
 from psfmatch_cli.kernel import SpatialModel
 from psfmatch_cli.solve import NormalEquations, convolve_stamps, normal_equations, solve_each
-from psfmatch_cli.spatial import SpatialLayout, solve_spatial
+from psfmatch_cli.spatial import SpatialLayout, SpatialSystem, accumulate, solve_spatial
 
 #: Integer centres of the nine candidates, in their order.
 CENTERS = [(32, 32), (96, 32), (160, 32), (96, 95), (31, 96), (160, 96), (96, 160), (160, 160), (32, 160)]
@@ -119,7 +119,8 @@ def test_published_spatial_solutions(equations, subset, kernel_order, background
     layout = SpatialLayout(
         10, True, SpatialModel("polynomial", kernel_order, region), SpatialModel("polynomial", background_order, region)
     )
-    solution = solve_spatial(equations[chosen], *scaled, layout)
+    matrix, vector = accumulate(equations[chosen], *scaled, layout)
+    solution = solve_spatial(SpatialSystem(matrix, vector, np.zeros_like(matrix)), layout)
     coefficients, fitted_background = layout.unpack(solution.parameters)
     # They list their functions in the order of true convolution's parity already: like ours.
     expected = np.array(kernel, float)[:, TERM_ORDER[kernel_order]]

@@ -12,6 +12,7 @@ from psfmatch_cli.solve import (
     condition_number,
     convolve_stamps,
     normal_equations,
+    solve_attenuated,
     solve_each,
     solve_symmetric,
 )
@@ -159,6 +160,36 @@ def test_deficient_systems_get_the_shortest_solution(rng):
     assert solver == "eigen"
     # The pseudo-inverse of a rank 3 system; the perturbation that rules out Cholesky is of 1e-15.
     np.testing.assert_allclose(solution, np.linalg.pinv(root @ root.T, rcond=1e-12) @ vector, atol=1e-10)
+
+
+def test_attenuation_by_noise_is_undone(rng):
+    root = rng.normal(size=(6, 12))
+    clean, truth = root @ root.T, rng.normal(size=6)
+    # Less than two thirds of the observed matrix is noise in every direction.
+    noise = np.diag(np.full(6, 0.5 * np.linalg.eigvalsh(clean)[0]))
+    solution, solver = solve_attenuated(clean + noise, noise, clean @ truth)
+    assert solver == "generalised eigen"
+    np.testing.assert_allclose(solution, truth, atol=1e-10)
+
+
+def test_what_is_mostly_noise_is_raised_threefold_at_most(rng):
+    root = rng.normal(size=(6, 12))
+    clean, vector = root @ root.T, rng.normal(size=6)
+    noise = 1e3 * clean
+    plain = np.linalg.solve(clean + noise, vector)
+    np.testing.assert_allclose(solve_attenuated(clean + noise, noise, vector)[0], 3 * plain, rtol=1e-9)
+
+
+def test_a_deficient_system_with_noise_is_solved_as_one_without():
+    matrix = np.diag([2.0, 0.0])
+    solution, solver = solve_attenuated(matrix, np.diag([0.1, 0.1]), np.array([4.0, 0.0]))
+    assert solver == "eigen"
+    np.testing.assert_allclose(solution, [2.0, 0.0], atol=1e-12)
+
+
+def test_nan_is_an_error_with_noise_as_without():
+    with pytest.raises(FitError, match="not finite"):
+        solve_attenuated(np.diag([1.0, np.nan]), np.eye(2), np.ones(2))
 
 
 def test_systems_that_nobody_can_solve_are_errors():

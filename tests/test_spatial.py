@@ -11,7 +11,7 @@ from psfmatch_cli.errors import FitError
 from psfmatch_cli.exposure import Box
 from psfmatch_cli.kernel import MatchingKernel, SpatialModel
 from psfmatch_cli.solve import NormalEquations, convolve_stamps, normal_equations
-from psfmatch_cli.spatial import SpatialLayout, accumulate, solve_spatial
+from psfmatch_cli.spatial import SpatialLayout, SpatialSolution, SpatialSystem, accumulate, solve_spatial
 
 SHAPE = (240, 280)
 
@@ -46,6 +46,12 @@ def made_with_local_kernels(kernel, background, stars, basis, *, half=22, noise=
         templates.append(star)
         targets.append(target + noise * rng.normal(size=target.shape))
     return equations_of(templates, targets, basis)
+
+
+def solved(equations, x, y, made: SpatialLayout) -> SpatialSolution:
+    """Solution without a correction for noise."""
+    matrix, vector = accumulate(equations, x, y, made)
+    return solve_spatial(SpatialSystem(matrix, vector, np.zeros_like(matrix)), made)
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -94,7 +100,7 @@ def test_a_known_varying_kernel_and_background_come_back(order):
     basis, truth, background = small_basis(), known_kernel(order, SHAPE), plane(SHAPE, [20.0, 3.0, -2.0])
     stars = star_grid(SHAPE)
     equations = made_with_local_kernels(truth, background, stars, basis)
-    solution = solve_spatial(equations, stars["x"], stars["y"], layout(len(basis), order=order, background_order=1))
+    solution = solved(equations, stars["x"], stars["y"], layout(len(basis), order=order, background_order=1))
     kernel, fitted = solution.models(basis)
     assert solution.solver == "cholesky"
     # Double precision times a condition number near 1e7.
@@ -107,7 +113,7 @@ def test_the_kernel_sum_does_not_vary_though_the_kernel_does():
     stars = star_grid(SHAPE)
     equations = made_with_local_kernels(truth, plane(SHAPE, [0.0]), stars, basis, noise=5.0)
     made = layout(len(basis), order=2, background_order=0)
-    kernel, _ = solve_spatial(equations, stars["x"], stars["y"], made).models(basis)
+    kernel, _ = solved(equations, stars["x"], stars["y"], made).models(basis)
     sums = kernel.sum(*np.meshgrid(np.linspace(0, 279, 7), np.linspace(0, 239, 7)))
     # All basis images but the first sum to zero within rounding.
     assert np.ptp(sums) < 1e-12
@@ -119,7 +125,7 @@ def test_chebyshev_and_plain_polynomials_give_the_same_kernels():
     stars = star_grid(SHAPE)
     equations = made_with_local_kernels(truth, background, stars, basis, noise=5.0)
     fits = [
-        solve_spatial(equations, stars["x"], stars["y"], layout(len(basis), order=2, background_order=1, kind=kind))
+        solved(equations, stars["x"], stars["y"], layout(len(basis), order=2, background_order=1, kind=kind))
         for kind in ("chebyshev1", "polynomial")
     ]
     (first, first_background), (second, second_background) = (fit.models(basis) for fit in fits)
@@ -136,7 +142,7 @@ def test_the_origin_does_not_matter_to_chebyshev_polynomials():
     found = []
     for x0, y0 in [(0, 0), (0, 1500), (-7, 123456)]:
         made = layout(len(basis), order=1, background_order=0, region=box_of(SHAPE, (x0, y0)))
-        found.append(solve_spatial(equations, stars["x"] + x0, stars["y"] + y0, made).parameters)
+        found.append(solved(equations, stars["x"] + x0, stars["y"] + y0, made).parameters)
     # Positions of 1e5 pixels hold 11 decimals, and a condition number near 1e7 acts on their rounding.
     np.testing.assert_allclose(found[1], found[0], atol=1e-9)
     np.testing.assert_allclose(found[2], found[0], atol=1e-6)
@@ -149,7 +155,7 @@ def test_the_origin_moves_the_constants_of_plain_polynomials():
     kernels = []
     for y0 in (0, 1500):
         made = layout(len(basis), order=1, background_order=0, kind="polynomial")
-        kernels.append(solve_spatial(equations, stars["x"], stars["y"] + y0, made).models(basis)[0])
+        kernels.append(solved(equations, stars["x"], stars["y"] + y0, made).models(basis)[0])
     first, second = kernels
     assert abs(first.coefficients - second.coefficients)[1:, 0].max() > 1e-3
     # The kernel of a place is the same; powers of 1700 pixels cost some digits.
@@ -182,7 +188,7 @@ def fake_fit():
         targets.append(science[y - 32 : y + 33, x - 32 : x + 33])
     equations = equations_of(templates, targets, basis)
     made = SpatialLayout(len(basis), True, model, SpatialModel("polynomial", 0, model.region))
-    return solve_spatial(equations, *centers.T, made).models(basis)
+    return solved(equations, *centers.T, made).models(basis)
 
 
 def test_fake_kernel_set_slopes(fake_fit):
@@ -203,14 +209,36 @@ def test_fake_kernel_set_constants(fake_fit):
     np.testing.assert_allclose(kernel.coefficients[1:, 0], shifted[1:], atol=2e-4)
 
 
-def test_no_candidate_is_an_error():
-    empty = random_equations(np.random.default_rng(1), 1, 3)[:0]
-    with pytest.raises(FitError, match="no candidate is left"):
-        solve_spatial(empty, np.array([]), np.array([]), layout(3))
-
-
 def test_nan_equations_are_an_error():
     equations = random_equations(np.random.default_rng(1), 2, 3)
     equations.matrix[1, 0, 0] = np.nan
     with pytest.raises(FitError, match="not finite"):
-        solve_spatial(equations, np.array([1.0, 2.0]), np.array([1.0, 2.0]), layout(3, order=0))
+        solved(equations, np.array([1.0, 2.0]), np.array([1.0, 2.0]), layout(3, order=0))
+
+
+def test_systems_of_parts_add_up():
+    rng = np.random.default_rng(8)
+    equations, made = random_equations(rng, 6, 4), layout(4, order=1)
+    x, y = rng.uniform(0, 279, 6), rng.uniform(0, 239, 6)
+    systems = []
+    for part in (slice(None), slice(0, 2), slice(2, None)):
+        matrix, vector = accumulate(equations[part], x[part], y[part], made)
+        systems.append(SpatialSystem(matrix, vector, 0.1 * matrix))
+    whole, first, second = systems
+    rest = whole - first
+    # Sums of six in another order.
+    np.testing.assert_allclose(rest.matrix, second.matrix, atol=1e-12)
+    np.testing.assert_allclose(rest.vector, second.vector, atol=1e-12)
+    np.testing.assert_allclose(rest.noise, second.noise, atol=1e-12)
+
+
+def test_noise_is_taken_off_the_matrix():
+    rng = np.random.default_rng(8)
+    equations, made = random_equations(rng, 6, 4), layout(4, order=1)
+    matrix, vector = accumulate(equations, rng.uniform(0, 279, 6), rng.uniform(0, 239, 6), made)
+    truth = np.linalg.solve(matrix, vector)
+    # A tenth of the observed matrix is noise: in every direction less than the largest share that is corrected.
+    system = SpatialSystem(matrix / 0.9, vector, matrix / 9)
+    solution = solve_spatial(system, made)
+    np.testing.assert_allclose(solution.parameters, truth, rtol=1e-9)
+    assert solution.matrix is system.matrix
