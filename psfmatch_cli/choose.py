@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 N_FOLDS = 8
 #: Highest order that is tried.
 MAX_ORDER = 3
+#: Candidates from which on order 1 is preferred to order 0, unless it is clearly worse.
+WORTH_A_PLANE = 12
 #: Largest gain that one candidate can claim, as a natural logarithm: a variable star must not decide.
 MAX_GAIN = 2.0
 
@@ -76,7 +78,9 @@ def choose_kernel_order(pool: CandidatePool, background_order: int | None) -> Or
     orders = [order for order in range(MAX_ORDER + 1) if order == 0 or n >= 2 * n_terms(order) + 2]
     logs = {order: left_out_scores(pool, spatial_layout(pool, order, background_order)) for order in orders}
     best = min(orders, key=lambda order: robust_mean(logs[order]))
-    order = next(o for o in orders if o == best or not clearly_worse(logs[o], logs[best]))
+    # A plane costs little where there are candidates for it, and no telescope's PSF is the same everywhere.
+    preferred = sorted(orders, key=lambda order: (order != 1, order)) if n >= WORTH_A_PLANE else orders
+    order = next(o for o in preferred if o == best or not clearly_worse(logs[o], logs[best]))
     return OrderChoice(order, {o: float(np.exp(robust_mean(v))) for o, v in logs.items()}, logs[order], n)
 
 

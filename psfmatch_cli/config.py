@@ -123,7 +123,7 @@ class KernelConfig(Group):
     fit_for_background: bool = Field(True, description="fit a differential background with the kernel")
     size_cell_x: int = Field(128, ge=32, description="width of a spatial cell, pixels")
     size_cell_y: int = Field(128, ge=32, description="height of a spatial cell, pixels")
-    n_star_per_cell: int = Field(3, description="candidates used per cell; 0 or less: all")
+    n_star_per_cell: int = Field(5, description="candidates used per cell; 0 or less: all")
     max_candidates: int = Field(
         500, ge=10, description="candidates used at most: cells of a large image are made larger for that"
     )

@@ -84,7 +84,7 @@ class FittedStamps:
 
 
 #: A candidate that differs from its model by more than this is not imperfectly matched but another thing.
-MAX_MODEL_ERROR = 0.2
+MAX_MODEL_ERROR = 0.1
 #: Least residual power, in units of the noise: the noise of one source's power does not let it be smaller.
 LEAST_POWER = 0.2
 

@@ -171,10 +171,15 @@ class CandidatePool:
                 self.reason[new[self.exceeds(stats) & ~singular]] = "single-fit"
 
     def exceeds(self, stats: Residuals) -> NDArray[np.bool_]:
-        """Whether residuals are beyond the limits (or not computable)."""
+        """Whether residuals are beyond the limits (or not computable).
+
+        Where most candidates are noisier than their variances say (correlated noise), the limit of the rms is
+        relative to theirs.
+        """
         with np.errstate(invalid="ignore"):
-            fine = (np.abs(stats.mean) <= self.config.candidate_residual_mean_max) & (
-                stats.rms <= self.config.candidate_residual_std_max
+            typical = max(1.0, np.nanmedian(stats.rms)) if np.isfinite(stats.rms).any() else 1.0
+            fine = (np.abs(stats.mean) <= self.config.candidate_residual_mean_max * typical) & (
+                stats.rms <= self.config.candidate_residual_std_max * typical
             )
         return ~fine
 

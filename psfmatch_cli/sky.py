@@ -6,6 +6,7 @@ difference is sky: a polynomial through clipped means of its bins fixes what the
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,8 +80,8 @@ def binned_sky(
     edges_y = np.linspace(0, height, n_y + 1).astype(int)
     edges_x = np.linspace(0, width, n_x + 1).astype(int)
     out = []
-    for y0, y1 in zip(edges_y[:-1], edges_y[1:], strict=True):
-        for x0, x1 in zip(edges_x[:-1], edges_x[1:], strict=True):
+    for y0, y1 in itertools.pairwise(edges_y):
+        for x0, x1 in itertools.pairwise(edges_x):
             use = ~bad[y0:y1, x0:x1]
             if np.count_nonzero(use) < _COVERAGE * use.size:
                 continue

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from reference_data import data_folder
 
 from psfmatch_cli.basis import KernelBasis, alard_lupton_basis, explicit_spec
 from psfmatch_cli.exposure import Box
 from psfmatch_cli.kernel import SpatialModel
 from psfmatch_cli.solve import NormalEquations, convolve_stamps, normal_equations, solve_each
 from psfmatch_cli.spatial import SpatialLayout, SpatialSystem, accumulate, solve_spatial
+from reference_data import data_folder
 
 #: Integer centres of the nine candidates, in their order.
 CENTERS = [(32, 32), (96, 32), (160, 32), (96, 95), (31, 96), (160, 96), (96, 160), (160, 160), (32, 160)]
