@@ -174,25 +174,26 @@ def basis_spec(target_fwhm: float | None, reference_fwhm: float | None, config: 
         if fwhm is not None and not (np.isfinite(fwhm) and fwhm > 0):
             raise UsageError(f"FWHM must be a positive number of pixels, got {fwhm}")
     degrees = tuple(config.alard_deg_gauss)
+    larger_fwhm = max(target_fwhm or 0.0, reference_fwhm or 0.0) if config.scale_by_fwhm else 0.0
     scaled = config.scale_by_fwhm and target_fwhm is not None and reference_fwhm is not None
     if not scaled or abs(reference_fwhm / target_fwhm - 1) < NEARLY_EQUAL:
-        return _with_wings(tuple(config.alard_sig_gauss), degrees, "config", config)
+        return _with_wings(tuple(config.alard_sig_gauss), degrees, "config", config, larger_fwhm)
     convolving = reference_fwhm > target_fwhm
     minimum = config.alard_min_sig if convolving else config.alard_min_sig_deconv
     width = np.sqrt(abs(reference_fwhm**2 - target_fwhm**2)) / FWHM_PER_SIGMA
     sigmas = gaussian_ladder(max(width, minimum), minimum, config.alard_gauss_beta, len(degrees))
-    return _with_wings(sigmas, degrees, "convolution" if convolving else "deconvolution", config)
+    return _with_wings(sigmas, degrees, "convolution" if convolving else "deconvolution", config, larger_fwhm)
 
 
 def _with_wings(
-    sigmas: tuple[float, ...], degrees: tuple[int, ...], mode: BasisMode, config: KernelConfig
+    sigmas: tuple[float, ...], degrees: tuple[int, ...], mode: BasisMode, config: KernelConfig, larger_fwhm: float
 ) -> BasisSpec:
     """Spec of the widths, with the wing Gaussian if it is on; the size follows the widths without it.
 
     Real and Moffat wings are wider than any of the Gaussians: without the wing the kernel sum of two
     Moffat PSFs of 3.4 and 4.6 px comes out 0.5 % low.
     """
-    size = config.kernel_size or kernel_size_for(sigmas[-1], config)
+    size = config.kernel_size or kernel_size_for(sigmas[-1], config, larger_fwhm)
     if config.wing_gaussian:
         sigmas, degrees = (*sigmas, config.alard_gauss_beta * sigmas[-1]), (*degrees, 0)
     return BasisSpec(size, sigmas, degrees, mode)
@@ -206,9 +207,9 @@ def gaussian_ladder(width: float, minimum: float, beta: float, n: int) -> tuple[
     return tuple(float(first * beta**k) for k in range(n))
 
 
-def kernel_size_for(sigma: float, config: KernelConfig) -> int:
-    """Odd side of the kernel for its widest Gaussian, within the configured limits."""
-    size = int(config.kernel_size_fwhm_scaling * sigma)
+def kernel_size_for(sigma: float, config: KernelConfig, larger_fwhm: float = 0.0) -> int:
+    """Odd side of the kernel for its widest Gaussian and the larger FWHM, within the configured limits."""
+    size = int(max(config.kernel_size_fwhm_scaling * sigma, config.kernel_size_per_fwhm * larger_fwhm))
     size += size % 2 == 0
     return int(np.clip(size, config.kernel_size_min, config.kernel_size_max))
 

@@ -280,8 +280,9 @@ def _rank_in_cells(table: Table, region: Box, kernel: KernelConfig) -> None:
     # Positions outside, or without a number, are refused: any cell will do.
     x = np.clip(np.nan_to_num(np.asarray(table["x"], float)), region.x_min, region.x_max)
     y = np.clip(np.nan_to_num(np.asarray(table["y"], float)), region.y_min, region.y_max)
-    table["cell_x"] = ((np.floor(x + 0.5) - region.x_min) // kernel.size_cell_x).astype(np.int64)
-    table["cell_y"] = ((np.floor(y + 0.5) - region.y_min) // kernel.size_cell_y).astype(np.int64)
+    size_x, size_y = cell_sizes(region, kernel)
+    table["cell_x"] = ((np.floor(x + 0.5) - region.x_min) // size_x).astype(np.int64)
+    table["cell_y"] = ((np.floor(y + 0.5) - region.y_min) // size_y).astype(np.int64)
     rank = np.full(len(table), -1)
     rows = np.flatnonzero(np.asarray(table["status"]) != "refused")
     order = np.lexsort((-np.asarray(table["rating"])[rows], table["cell_x"][rows], table["cell_y"][rows]))

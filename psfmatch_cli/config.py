@@ -115,6 +115,9 @@ class KernelConfig(Group):
     scale_by_fwhm: bool = Field(True, description="take sigmas and size from the two FWHMs")
     kernel_size: int | None = Field(None, ge=3, description="side of the kernel in pixels, odd; none: from the basis")
     kernel_size_fwhm_scaling: float = Field(6.0, ge=1, description="side of the kernel per largest sigma")
+    kernel_size_per_fwhm: float = Field(
+        6.8, ge=0, description="side of the kernel at least this times the larger FWHM (upstream has no such rule)"
+    )
     kernel_size_min: int = Field(27, ge=3, description="smallest side from the rule, odd")
     kernel_size_max: int = Field(35, ge=3, description="largest side from the rule, odd")
     spatial_model_type: Literal["chebyshev1", "polynomial"] = Field("chebyshev1", description="spatial functions")

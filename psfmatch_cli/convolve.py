@@ -36,9 +36,9 @@ def convolve(
 ) -> MaskedImage:
     """The masked image convolved with the kernel.
 
-    Bad pixels are filled from their neighbours before the convolution. Their planes, and all others, spread over
-    the kernel's square, SAT everywhere, the others where the bad pixels under the kernel matter (see
-    `bad_pixels_matter`). The outer half kernel becomes NO_DATA; pixels with NO_DATA are NaN with infinite variance.
+    Bad pixels are filled from their neighbours before the convolution. SAT spreads over the kernel's square; so do
+    all planes where the bad pixels under the kernel matter (see `bad_pixels_matter`). Planes of pixels that are not
+    bad stay where they are. The outer half kernel becomes NO_DATA; pixels with NO_DATA are NaN with infinite variance.
 
     Parameters
     ----------
@@ -62,6 +62,7 @@ def convolve(
     n, half = kernel.size, kernel.half_size
     if min(height, width) < n:
         raise InputError(f"the image, {width} x {height} pixels, is smaller than the kernel, {n} x {n}")
+    masked_image = masked_image.with_planes(["NO_DATA"])
     box = masked_image.box
     bad = masked_image.unusable(FILLED_PLANES) | ~np.isfinite(masked_image.image) | ~np.isfinite(masked_image.variance)
     filled = fill_bad(masked_image, bad)
@@ -77,7 +78,8 @@ def convolve(
         np.where(np.isfinite(masked_image.image), masked_image.mask, masked_image.mask | no_data), half
     )
     matter = bad_pixels_matter(filled, bad, variance, kernel, threads)
-    mask = np.where(matter, spread, spread & masked_image.bits(["SAT"]))
+    stay = masked_image.mask & ~np.int32(masked_image.bits(FILLED_PLANES))
+    mask = np.where(matter, spread, (spread & np.int32(masked_image.bits(["SAT"]))) | stay)
     border = np.ones(mask.shape, bool)
     border[half : height - half, half : width - half] = False
     mask[border] = spread[border] | no_data
@@ -111,6 +113,7 @@ def fill_bad(masked_image: MaskedImage, bad: NDArray[np.bool_]) -> FilledImage:
         return FilledImage(np.zeros_like(masked_image.image), np.ones_like(masked_image.variance), np.float32(0))
     level, typical = np.float32(np.median(sample[::7])), np.float32(np.median(masked_image.variance[good][::7]))
     image, variance = masked_image.image.copy(), masked_image.variance.copy()
+    image[bad] = variance[bad] = 0
     rows, columns = np.nonzero(bad)
     total, weights, variances = (np.zeros(len(rows)) for _ in range(3))
     height, width = bad.shape
@@ -120,8 +123,8 @@ def fill_bad(masked_image: MaskedImage, bad: NDArray[np.bool_]) -> FilledImage:
         y, x = np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)
         weight = np.where(inside & good[y, x], np.exp(-0.5 * ((dy - 3) ** 2 + (dx - 3) ** 2)), 0.0)
         weights += weight
-        total += np.where(weight > 0, weight * masked_image.image[y, x], 0.0)
-        variances += np.where(weight > 0, weight * masked_image.variance[y, x], 0.0)
+        total += weight * image[y, x]
+        variances += weight * variance[y, x]
     with np.errstate(invalid="ignore"):
         image[bad] = np.where(weights > 0, total / weights, level)
         variance[bad] = np.where(weights > 0, variances / weights, typical)

@@ -77,13 +77,15 @@ def build_difference(
     settings : Settings
     """
     forward = plan.direction.convolve_template
-    convolved_from, target = (template, science) if forward else (science, template)
-    carried = without_detections(convolved_from.masked_image)
+    # Detections of the template, and convolved ones of either image, do not describe the difference.
+    carried, target = without_detections(template.masked_image), science.masked_image
+    if not forward:
+        carried, target = without_detections(science.masked_image), carried
     matched = convolve(
         carried, fit.kernel, autocorrelation=autocorrelation if forward else None, threads=settings.threads
     )
     background = fit.background
-    raw = subtract(target.masked_image, matched, background)
+    raw = subtract(target, matched, background)
     if settings.kernel.fit_for_background and settings.kernel.refine_background:
         max_order = settings.kernel.spatial_bg_order
         sky = fit_sky(
@@ -95,7 +97,7 @@ def build_difference(
         )
         if sky is not None:
             background = added(background, sky.background)
-            raw = subtract(target.masked_image, matched, background)
+            raw = subtract(target, matched, background)
     if not forward:
         raw = rescaled(raw, -1.0 / fit.kernel.center_sum)
         raw = replace(raw, mask=raw.mask | with_same_planes(science.masked_image, raw))

@@ -192,9 +192,8 @@ class CandidatePool:
         sums, errors = (np.asarray(table[k])[self.rows[places]] for k in ("kernel_sum", "kernel_sum_err"))
         if not self.config.kernel_sum_clipping or len(sums) < 2:
             return 0
-        stats = clipped_mean_std(sums)
-        spread = np.hypot(stats.std, errors) if self.config.kernel_sum_errors else stats.std
-        out = places[np.abs(sums - stats.mean) > self.config.max_ksum_sigma * spread]
+        center, spread = kernel_sum_range(sums, errors if self.config.kernel_sum_errors else None)
+        out = places[np.abs(sums - center) > self.config.max_ksum_sigma * spread]
         self.reason[out] = "kernel-sum"
         return len(out)
 
@@ -206,6 +205,31 @@ class CandidatePool:
             "and are their masks and variances right?",
             {**self.candidates.counts(), **counts},
         )
+
+
+def kernel_sum_range(
+    sums: NDArray[np.float64], errors: NDArray[np.float64] | None
+) -> tuple[float, float | NDArray[np.float64]]:
+    """Centre of the kernel sums, and the standard deviation to expect of each.
+
+    Without errors both are clipped statistics. With them the centre is the weighted median, and the deviation
+    of each sum is its own error and the weighted median deviation of all: of ten sums the two precise ones
+    then say more than the eight that are a faint star beside a variable one.
+    """
+    if errors is None:
+        stats = clipped_mean_std(sums)
+        return stats.mean, stats.std
+    # Below a thousandth the error is not what limits a sum.
+    weights = 1.0 / np.hypot(errors, 1e-3 * np.abs(np.median(sums))) ** 2
+    center = weighted_median(sums, weights)
+    return center, np.hypot(errors, 1.4826 * weighted_median(np.abs(sums - center), weights))
+
+
+def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """Value at which half of the weight is reached."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(reached, 0.5 * reached[-1])])
 
 
 def match(pool: CandidatePool, kernel_order: int, background_order: int | None) -> MatchResult:

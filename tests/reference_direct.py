@@ -47,22 +47,21 @@ def convolve_point(image: np.ndarray, kernel: np.ndarray, x: int, y: int) -> flo
 
 
 def convolve(pixels: MaskedImage, kernel: MatchingKernel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image, mask and variance with the kernel evaluated anew at every pixel; NaN and infinity on the border."""
+    """Image, variance, and all mask bits under the kernel, with the kernel evaluated anew at every pixel.
+
+    NaN, infinity and 0 on the border, where the kernel does not fit.
+    """
     height, width = pixels.shape
     half = kernel.half_size
-    image, variance = np.full(pixels.shape, np.nan), np.full(pixels.shape, np.inf)
-    mask = np.full(pixels.shape, pixels.bits(["NO_DATA"]), np.int32)
-    for y in range(height):
-        for x in range(width):
-            rows, columns = slice(max(y - half, 0), y + half + 1), slice(max(x - half, 0), x + half + 1)
-            mask[y, x] |= np.bitwise_or.reduce(pixels.mask[rows, columns], axis=None)
-            if half <= x < width - half and half <= y < height - half:
-                here = kernel_at(kernel, x + pixels.xy0[0], y + pixels.xy0[1])[::-1, ::-1]
-                image[y, x] = (here * pixels.image[rows, columns].astype(float)).sum()
-                variance[y, x] = (here**2 * pixels.variance[rows, columns].astype(float)).sum()
-                mask[y, x] &= ~pixels.bits(["NO_DATA"])
-                mask[y, x] |= np.bitwise_or.reduce(pixels.mask[rows, columns], axis=None)
-    return image, mask, variance
+    image, variance, mask = np.full(pixels.shape, np.nan), np.full(pixels.shape, np.inf), np.zeros(pixels.shape, int)
+    for y in range(half, height - half):
+        for x in range(half, width - half):
+            at = slice(y - half, y + half + 1), slice(x - half, x + half + 1)
+            here = kernel_at(kernel, x + pixels.xy0[0], y + pixels.xy0[1])[::-1, ::-1]
+            image[y, x] = (here * pixels.image[at].astype(float)).sum()
+            variance[y, x] = (here**2 * pixels.variance[at].astype(float)).sum()
+            mask[y, x] = np.bitwise_or.reduce(pixels.mask[at], axis=None)
+    return image, variance, mask
 
 
 def design(stamp: np.ndarray, basis: np.ndarray) -> np.ndarray:

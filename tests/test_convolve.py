@@ -7,7 +7,7 @@ import pytest
 import reference_direct as direct
 from made_pairs import box_of, convolved_truth, known_kernel
 
-from psfmatch_cli.convolve import convolve, correlated_variance_factor, dilate_mask, square_terms
+from psfmatch_cli.convolve import convolve, correlated_variance_factor, dilate_mask, fill_bad, square_terms
 from psfmatch_cli.errors import InputError
 from psfmatch_cli.exposure import DEFAULT_PLANES, MaskedImage
 from psfmatch_cli.kernel import MatchingKernel, SpatialModel
@@ -16,14 +16,13 @@ SHAPE = (41, 52)
 
 
 def noisy(shape=SHAPE, *, xy0=(0, 0), level=0.0, seed=2) -> MaskedImage:
-    """Noise with a source, a sloping variance, and one pixel each of two planes."""
+    """Noise with a source, a sloping variance, and one pixel each of two planes; none is bad."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: shape[0], : shape[1]]
     image = level + rng.normal(size=shape) + 300 * np.exp(-0.5 * ((x - 30) ** 2 + (y - 17) ** 2) / 4)
     made = MaskedImage.from_arrays(image, variance=1.0 + 0.02 * x + rng.random(shape), xy0=xy0)
     made.mask[18, 33] |= made.bits(["SAT"])
-    made.mask[5, 44] |= made.bits(["CR"])
-    made.mask[6, 43] |= made.bits(["DETECTED"])
+    made.mask[15, 20] |= made.bits(["SUSPECT"])
     return made
 
 
@@ -38,21 +37,24 @@ def delta_kernel(size: int = 11, shape=SHAPE) -> MatchingKernel:
 def test_the_fast_convolution_equals_the_direct_one(order, xy0):
     pixels, kernel = noisy(xy0=xy0), known_kernel(order, SHAPE, xy0=xy0)
     made = convolve(pixels, kernel)
-    image, mask, variance = direct.convolve(pixels, kernel)
+    image, variance, mask = direct.convolve(pixels, kernel)
     empty = ~np.isfinite(image)
-    np.testing.assert_array_equal(made.mask, mask)
     np.testing.assert_array_equal(~np.isfinite(made.image), empty)
+    np.testing.assert_array_equal(made.flagged(["NO_DATA"]), empty)
     # Single precision of a transform whose largest value is 300: some units of 2e-5.
     np.testing.assert_allclose(made.image[~empty], image[~empty], atol=1e-4)
     # The squared kernel is reduced to terms that leave 0.2 % of its sum.
     np.testing.assert_allclose(made.variance[~empty], variance[~empty], rtol=2e-3)
     assert np.isposinf(made.variance[empty]).all()
     assert np.isnan(made.image[empty]).all()
+    # Saturation spreads over the kernel's square; what is not bad stays where it is.
+    np.testing.assert_array_equal(made.flagged(["SAT"])[~empty], ((mask & made.bits(["SAT"])) != 0)[~empty])
+    assert np.argwhere(made.flagged(["SUSPECT"]) & ~empty).tolist() == [[15, 20]]
 
 
 def test_a_constant_kernel_needs_no_approximation_of_its_square():
     pixels, kernel = noisy(), known_kernel(0, SHAPE)
-    _, _, variance = direct.convolve(pixels, kernel)
+    _, variance, _ = direct.convolve(pixels, kernel)
     inner = np.isfinite(variance)
     # Single precision.
     np.testing.assert_allclose(convolve(pixels, kernel).variance[inner], variance[inner], rtol=2e-6)
@@ -102,21 +104,85 @@ def test_a_lopsided_kernel_is_not_mirrored():
     assert np.unravel_index(np.nanargmax(made.image), SHAPE) == (22, 23)
 
 
-def test_pixels_that_are_no_number_reach_as_far_as_the_kernel():
-    pixels = noisy()
-    pixels.image[20, 25] = np.nan
-    pixels.variance[10, 40] = np.inf
-    made = convolve(pixels, known_kernel(1, SHAPE))
-    clean = convolve(noisy(), known_kernel(1, SHAPE))
-    lost = np.zeros(SHAPE, bool)
-    for y, x in [(20, 25), (10, 40)]:
-        lost[y - 7 : y + 8, x - 7 : x + 8] = True
-    lost[:7] = lost[-7:] = lost[:, :7] = lost[:, -7:] = True
-    np.testing.assert_array_equal(made.flagged(["NO_DATA"]), lost)
+@pytest.mark.parametrize("plane", ["BAD", "CR", "NO_DATA"])
+@pytest.mark.parametrize("value", [1e5, 1e30, np.nan, np.inf])
+def test_bad_pixels_are_filled_and_flagged_where_they_matter(plane, value):
+    kernel, at = known_kernel(1, SHAPE), (20, 25)
+    clean, pixels = noisy(), noisy()
+    pixels.image[at], pixels.variance[at] = value, np.inf
+    pixels.mask[at] |= pixels.bits([plane])
+    expected, made = convolve(clean, kernel), convolve(pixels, kernel)
+    flagged = made.flagged([plane, "NO_DATA"])
+    square = np.zeros(SHAPE, bool)
+    square[at[0] - 7 : at[0] + 8, at[1] - 7 : at[1] + 8] = True
+    border = ~np.isfinite(expected.image)
+    # The core of the kernel's square is flagged, nothing beyond the square.
+    assert flagged[at[0] - 1 : at[0] + 2, at[1] - 1 : at[1] + 2].all()
+    assert not (flagged & ~square & ~border).any()
+    # What is not flagged is right to half of the noise: a filled pixel under 1 % of the kernel's weight.
+    fine = ~flagged & ~border
+    sigma = np.sqrt(expected.variance[fine])
+    assert (abs(made.image[fine] - expected.image[fine]) < 0.5 * sigma).all()
+    np.testing.assert_allclose(made.variance[fine], expected.variance[fine], rtol=0.05)
+
+
+def test_a_hole_is_empty_wherever_the_kernel_needs_it():
+    kernel, pixels = known_kernel(1, SHAPE), noisy()
+    pixels.image[15:26, 20:33] = np.nan
+    pixels = MaskedImage.from_arrays(pixels.image, pixels.mask, pixels.variance)
+    made = convolve(pixels, kernel)
+    lost = made.flagged(["NO_DATA"])
+    assert lost[13:28, 18:35].all()
     np.testing.assert_array_equal(np.isnan(made.image), lost)
-    # Elsewhere nothing of it shows: rounding of the transforms.
-    np.testing.assert_allclose(made.image[~lost], clean.image[~lost], atol=1e-4)
-    np.testing.assert_allclose(made.variance[~lost], clean.variance[~lost], rtol=1e-5)
+    assert np.isposinf(made.variance[lost]).all()
+    reach = np.zeros(SHAPE, bool)
+    reach[15 - 7 : 26 + 7, 20 - 7 : 33 + 7] = True
+    reach[:7] = reach[-7:] = reach[:, :7] = reach[:, -7:] = True
+    assert not (lost & ~reach).any()
+
+
+def test_repaired_pixels_are_used_as_they_are():
+    pixels, plain = noisy(), noisy()
+    pixels.mask[20, 25] |= pixels.bits(["BAD", "INTRP"])
+    made, expected = convolve(pixels, known_kernel(1, SHAPE)), convolve(plain, known_kernel(1, SHAPE))
+    np.testing.assert_array_equal(made.image, expected.image)
+    inner = np.isfinite(made.image)
+    assert not (made.flagged(["BAD"]) & inner).any()
+    assert np.argwhere(made.flagged(["INTRP"]) & inner).tolist() == [[20, 25]]
+
+
+def test_an_image_without_a_good_pixel_is_empty():
+    pixels = MaskedImage.from_arrays(np.full(SHAPE, np.nan), variance=np.ones(SHAPE))
+    made = convolve(pixels, known_kernel(0, SHAPE))
+    assert np.isnan(made.image).all()
+    assert made.flagged(["NO_DATA"]).all()
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.3])
+def test_filled_pixels_are_means_of_their_good_neighbours(fraction):
+    rng = np.random.default_rng(4)
+    y, x = np.mgrid[:40, :50]
+    truth = 100.0 + 2 * x - y
+    pixels = MaskedImage.from_arrays(truth, variance=np.full((40, 50), 4.0))
+    bad = rng.random((40, 50)) < fraction
+    bad[10:12, 20] = bad[30, 5] = True
+    pixels.image[bad], pixels.variance[bad] = -1e30, np.nan
+    filled = fill_bad(pixels, bad)
+    inner = np.s_[4:-4, 4:-4]
+    # Neighbours around a hole are on both sides of it: of a plane, their mean is near the middle.
+    np.testing.assert_allclose(filled.image[inner], truth[inner], atol=3.0)
+    np.testing.assert_allclose(filled.variance, 4.0, rtol=1e-6)
+    np.testing.assert_array_equal(filled.image[~bad], pixels.image[~bad])
+
+
+def test_a_hole_beyond_the_reach_of_good_pixels_is_sky():
+    pixels = MaskedImage.from_arrays(np.full((40, 50), 7.0), variance=np.ones((40, 50)))
+    bad = np.zeros((40, 50), bool)
+    bad[10:30, 10:30] = True
+    pixels.image[bad] = 1e6
+    filled = fill_bad(pixels, bad)
+    np.testing.assert_allclose(filled.image, 7.0, rtol=1e-6)
+    assert filled.level == 7.0
 
 
 def test_the_border_is_lost_also_where_the_mask_had_no_such_plane():
@@ -156,7 +222,7 @@ def test_an_image_as_large_as_the_kernel_has_one_pixel():
 @pytest.mark.parametrize("order", [0, 1, 2])
 def test_terms_of_the_square_give_the_square(order):
     kernel = known_kernel(order, SHAPE)
-    images, weights, model = square_terms(kernel)
+    images, model, weights = square_terms(kernel)
     for x, y in [(0, 0), (51, 40), (13.5, 30.25), (25.5, 20)]:
         squared = np.tensordot(weights @ model.terms(x, y), images, axes=1)
         expected = direct.kernel_at(kernel, x, y) ** 2

@@ -1,0 +1,121 @@
+"""The spatial order that the data choose: that of the truth, if the candidates can tell it."""
+
+import numpy as np
+import pytest
+from made_pairs import MadePair, known_kernel, make_pair, plane, small_basis, star_grid
+
+from psfmatch_cli.candidates import select_candidates
+from psfmatch_cli.choose import MAX_GAIN, MAX_ORDER, choose_kernel_order, clearly_worse, left_out_scores, robust_mean
+from psfmatch_cli.config import CandidateConfig, KernelConfig
+from psfmatch_cli.errors import NoCandidatesError
+from psfmatch_cli.match import CandidatePool, clean_singles, spatial_layout
+
+SHAPE = (400, 400)
+STARS = star_grid(SHAPE, flux=(5e4, 2e5))
+
+
+def pool_of(pair: MadePair, rows=slice(None), **config) -> CandidatePool:
+    basis, kernel = small_basis(), KernelConfig(**config)
+    candidates = select_candidates(
+        pair.sources[rows],
+        pair.template,
+        pair.science,
+        CandidateConfig(),
+        kernel,
+        kernel_size=basis.size,
+        n_parameters=len(basis) + 1,
+    )
+    return CandidatePool(candidates, pair.template, pair.science, basis, kernel, True, (0.0, 0.0))
+
+
+@pytest.fixture(scope="module")
+def pairs() -> dict[int, MadePair]:
+    """By the order of the true kernel; signal to noise ratios of thousands."""
+    return {
+        order: make_pair(known_kernel(order, SHAPE), STARS, shape=SHAPE, background=plane(SHAPE, [20.0]), noise=5.0)
+        for order in (0, 1, 2)
+    }
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_varying_kernel_gets_its_order(pairs, order):
+    choice = choose_kernel_order(pool_of(pairs[order], n_star_per_cell=0), 1)
+    # Nothing keeps the next order from being a little better: the true kernel varies inside the stamps, too.
+    assert choice.order in (order, order + 1)
+    assert choice.scores[order] < choice.scores[order - 1]
+    assert choice.n_candidates == len(STARS)
+    assert sorted(choice.scores) == list(range(MAX_ORDER + 1))
+
+
+def test_a_constant_kernel_gets_a_low_order(pairs):
+    orders = []
+    for seed in range(5):
+        pair = make_pair(known_kernel(0, SHAPE), STARS, shape=SHAPE, noise=5.0, seed=seed)
+        orders.append(choose_kernel_order(pool_of(pair, n_star_per_cell=0), 1).order)
+    # Order 1 costs nothing here; higher ones only by chance.
+    assert max(orders) <= 2
+    assert sum(order <= 1 for order in orders) >= 4
+
+
+@pytest.mark.parametrize(("n", "highest"), [(3, 0), (7, 0), (8, 1), (13, 1), (14, 2), (21, 2), (22, 3)])
+def test_few_candidates_allow_low_orders_only(pairs, n, highest):
+    choice = choose_kernel_order(pool_of(pairs[0], slice(n), n_star_per_cell=0), 0)
+    assert max(choice.scores) == highest
+    assert choice.n_candidates == n
+
+
+def test_one_candidate_has_a_constant_kernel(pairs):
+    choice = choose_kernel_order(pool_of(pairs[0], slice(1)), 0)
+    assert (choice.order, choice.n_candidates) == (0, 1)
+
+
+def test_all_in_one_cell_are_left_out_one_by_one(pairs):
+    pool = pool_of(pairs[0], n_star_per_cell=0, size_cell_x=1000, size_cell_y=1000)
+    choice = choose_kernel_order(pool, 0)
+    assert choice.order <= 1
+    assert np.isfinite(choice.left_out).all()
+
+
+def test_left_out_scores_tell_a_right_order_from_a_wrong_one(pairs):
+    pool = pool_of(pairs[2], n_star_per_cell=0)
+    clean_singles(pool)
+    scores = [left_out_scores(pool, spatial_layout(pool, order, 1)) for order in (0, 2)]
+    assert np.isfinite(scores).all()
+    # Logarithms of the power: most candidates are worse off with a constant kernel, by a factor of e at least.
+    assert np.median(scores[0] - scores[1]) > 1.0
+    assert clearly_worse(scores[0], scores[1])
+    assert not clearly_worse(scores[1], scores[0])
+
+
+def test_a_choice_describes_itself(pairs):
+    choice = choose_kernel_order(pool_of(pairs[0], slice(9)), 0)
+    assert str(choice).startswith(
+        f"order {choice.order} from {choice.n_candidates} candidates (left-out residual power"
+    )
+
+
+def test_nobody_left_is_an_error(pairs):
+    pair = pairs[0]
+    image = pair.science.image.copy()
+    rng = np.random.default_rng(1)
+    image += (1e4 * (rng.random(SHAPE) < 0.01)).astype(np.float32)
+    from dataclasses import replace
+
+    broken = replace(pair, science=pair.science.with_pixels(replace(pair.science.masked_image, image=image)))
+    with pytest.raises(NoCandidatesError, match="all .* kernel candidates were rejected"):
+        choose_kernel_order(pool_of(broken), 0)
+
+
+def test_one_outlier_does_not_decide():
+    one, other = np.zeros(30), np.zeros(30)
+    one[3] = 50.0
+    assert robust_mean(one) == pytest.approx(MAX_GAIN / 30, abs=1e-12)
+    assert not clearly_worse(one - 0.1, other)
+    assert not clearly_worse(other, other)
+
+
+def test_candidates_without_a_score_count_at_the_limit():
+    one, other = np.zeros(10), np.zeros(10)
+    one[:5] = np.inf
+    assert clearly_worse(one, other)
+    assert not clearly_worse(np.full(10, np.inf), np.full(10, np.inf))

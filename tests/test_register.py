@@ -1,0 +1,117 @@
+"""Grids and widths, before the match."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.wcs import WCS
+from made_pairs import exposure, gaussian_pair, gaussian_stars
+
+from psfmatch_cli.config import WarpConfig
+from psfmatch_cli.errors import RegistrationError
+from psfmatch_cli.exposure import Exposure
+from psfmatch_cli.psf import FWHM_PER_SIGMA, gaussian_psf
+from psfmatch_cli.register import Widths, fwhm_of, register
+
+SHAPE = (120, 140)
+
+
+def wcs_at(x: float = 70.0, y: float = 60.0, ra: float = 0.0) -> WCS:
+    """0.36 arcsec a pixel; position (ra, -30) degrees is at array index (x, y)."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [ra, -30.0]
+    wcs.wcs.crpix, wcs.wcs.cdelt = [x + 1, y + 1], [-1e-4, 1e-4]
+    return wcs
+
+
+def starry(dx: float = 0.0, wcs: WCS | None = None, **changes) -> Exposure:
+    image = gaussian_stars(SHAPE, np.array([40.0, 90.0]) + dx, [50.0, 70.0], 1e4, 2.0)
+    return exposure(image + 0.1 * np.random.default_rng(1).normal(size=SHAPE), 1.0, wcs=wcs, **changes)
+
+
+def test_equal_grids_need_no_warping():
+    template = starry(wcs=wcs_at())
+    made = register(template, starry(wcs=wcs_at()), WarpConfig())
+    assert made.exposure is template
+    assert not made.warped
+    # Round trip through the sky.
+    assert made.offset < 1e-6
+    assert made.overlap == pytest.approx(1.0, abs=1e-9)
+    assert made.autocorrelation is None
+
+
+def test_images_without_wcs_are_taken_to_be_aligned():
+    template = starry()
+    made = register(template, starry(), WarpConfig(), do_warping=False)
+    assert made.exposure is template
+    assert np.isnan(made.offset)
+
+
+@pytest.mark.parametrize(("shift", "warped"), [(5e-4, False), (2e-3, True)])
+def test_the_tolerance_decides_what_is_equal(shift, warped):
+    made = register(starry(wcs=wcs_at(70.0 + shift)), starry(wcs=wcs_at()), WarpConfig())
+    assert made.warped == warped
+
+
+def test_a_displaced_template_is_warped():
+    science = starry(wcs=wcs_at())
+    made = register(starry(3.5, wcs_at(73.5)), science, WarpConfig())
+    assert made.warped
+    assert made.offset == pytest.approx(3.5, abs=1e-3)
+    assert made.exposure.box == science.box
+    # Lanczos interpolation of a well sampled star; its noise is 0.1.
+    inner = np.s_[10:-10, 10:-10]
+    np.testing.assert_allclose(made.exposure.image[inner], science.image[inner], atol=3.0)
+    assert made.autocorrelation.max() == pytest.approx(1.0, abs=1e-9)
+
+
+def test_without_warping_different_grids_are_an_error():
+    with pytest.raises(RegistrationError, match=r"different pixel grids \(offset up to 3.5 px, .*warping is off"):
+        register(starry(wcs=wcs_at(73.5)), starry(wcs=wcs_at()), WarpConfig(), do_warping=False)
+
+
+def test_exposures_of_different_fields_are_an_error():
+    with pytest.raises(RegistrationError, match="overlap"):
+        register(starry(wcs=wcs_at(ra=1.0)), starry(wcs=wcs_at()), WarpConfig())
+
+
+def test_a_given_fwhm_wins():
+    image = starry(psf=gaussian_psf(3.0))
+    assert fwhm_of(image, 4.2, "template") == (4.2, "given")
+
+
+def test_the_psf_of_the_exposure_comes_next():
+    image = starry(psf=gaussian_psf(2.0 * FWHM_PER_SIGMA, "a file"))
+    fwhm, origin = fwhm_of(image, None, "template")
+    # The slice FWHM of a sampled Gaussian of sigma 2.
+    assert fwhm == pytest.approx(4.75586, abs=1e-4)
+    assert origin == "PSF, a file"
+
+
+def test_else_stars_are_measured():
+    _, science, _ = gaussian_pair((2.0, 2.4), (1.0, 1.0), flux=(5e3, 2e4))
+    fwhm, origin = fwhm_of(science, None, "science")
+    # Twenty stars with a signal to noise ratio of hundreds.
+    assert fwhm == pytest.approx(2.4 * FWHM_PER_SIGMA, rel=0.02)
+    assert origin.endswith(" stars")
+
+
+def test_an_image_without_stars_has_no_fwhm(caplog):
+    empty = exposure(np.random.default_rng(1).normal(size=SHAPE), 1.0)
+    with caplog.at_level(logging.WARNING, logger="psfmatch_cli.register"):
+        assert fwhm_of(empty, None, "template") == (None, "not measurable")
+    assert "no star fit for measuring the FWHM of the template image; give it (--template-fwhm)" in caplog.text
+
+
+def test_widths_know_where_they_came_from(caplog):
+    with caplog.at_level(logging.INFO, logger="psfmatch_cli.register"):
+        widths = Widths.of(starry(), replace(starry(), psf=gaussian_psf(3.0, "a file")), 2.5, None)
+    assert (widths.template, widths.template_from) == (2.5, "given")
+    assert widths.science_from == "PSF, a file"
+    assert widths.science_sigma == pytest.approx(widths.science / FWHM_PER_SIGMA, abs=1e-12)
+    assert "FWHM: template 2.50 px (given), science 3.0" in caplog.text
+
+
+def test_an_unknown_width_has_no_sigma():
+    assert Widths(2.0, None, "given", "not measurable").science_sigma is None
