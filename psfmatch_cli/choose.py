@@ -107,13 +107,13 @@ def left_out_scores(pool: CandidatePool, layout: SpatialLayout) -> NDArray[np.fl
         folds = np.arange(len(places)) % N_FOLDS
     parts = {fold: pool.system(fitted.take(folds == fold), layout) for fold in np.unique(folds)}
     whole = SpatialSystem(*(sum(getattr(p, k) for p in parts.values()) for k in ("matrix", "vector", "noise")))
-    local = np.zeros((len(places), pool.basis.images.shape[0] + (layout.background is not None)))
+    local = np.zeros((len(places), fitted.solutions.shape[1]))
     for fold, own in parts.items():
         inside = folds == fold
         try:
             parameters, _ = (whole - own).solve()
         except FitError:
             parameters = np.full(layout.n_parameters, np.nan)
-        local[inside] = layout.local(parameters, fitted.x[inside], fitted.y[inside])
+        local[inside] = pool.local(fitted.take(inside), layout, parameters)
     score = residuals(fitted, local).score
     return np.where(np.isfinite(score), score, np.inf)

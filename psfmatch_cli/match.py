@@ -23,8 +23,8 @@ from psfmatch_cli.fit import (
     noise_equations,
     residuals,
 )
-from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel
-from psfmatch_cli.solve import condition_number
+from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel, n_terms
+from psfmatch_cli.solve import NormalEquations, condition_number
 from psfmatch_cli.spatial import SpatialLayout, SpatialSolution, SpatialSystem, accumulate, solve_spatial
 
 log = logging.getLogger(__name__)
@@ -137,10 +137,23 @@ class CandidatePool:
 
     def system(self, fitted: FittedStamps, layout: SpatialLayout) -> SpatialSystem:
         """Global normal equations of some candidates."""
-        matrix, vector = accumulate(fitted.equations, fitted.x, fitted.y, layout)
+        own = self.own_constants(layout)
+        matrix, vector = accumulate(without_constants(fitted.equations, own), fitted.x, fitted.y, layout)
         if not self.config.correct_noise_bias:
             return SpatialSystem(matrix, vector, np.zeros_like(matrix))
-        return SpatialSystem(matrix, vector, accumulate(noise_equations(fitted), fitted.x, fitted.y, layout)[0])
+        noise = without_constants(noise_equations(fitted), own)
+        return SpatialSystem(matrix, vector, accumulate(noise, fitted.x, fitted.y, layout)[0])
+
+    def own_constants(self, layout: SpatialLayout) -> bool:
+        """Whether every candidate has a background of its own, and the model none."""
+        return self.config.fit_for_background and layout.background is None
+
+    def local(self, fitted: FittedStamps, layout: SpatialLayout, parameters: NDArray) -> NDArray[np.float64]:
+        """Local parameters of some candidates for a global solution, (N, n)."""
+        local = layout.local(parameters, fitted.x, fitted.y)
+        if not self.own_constants(layout):
+            return local
+        return np.column_stack([local, fitted.equations.best_last(local)])
 
     def note(self, places: NDArray[np.intp], **columns: NDArray) -> None:
         """Write columns of the candidate table."""
@@ -153,22 +166,25 @@ class CandidatePool:
     def reject_singles(self) -> None:
         """Fit all that are due and reject by their own residuals, until nobody new is rejected."""
         while len(new := self.build(self.visit())):
-            fitted = self.at(new)
+            # All that were ever fitted are judged along: a few new ones cannot tell what is usual.
+            built = np.flatnonzero(self.index >= 0)
+            fitted = self.at(built)
             stats = residuals(fitted, fitted.solutions)
             n_basis = len(self.basis)
             sums = fitted.solutions[:, :n_basis] @ self.basis.images.sum(axis=(1, 2))
             errors = kernel_sum_errors(fitted)
-            self.note(new, kernel_sum=sums, kernel_sum_err=errors, own_mean=stats.mean, own_rms=stats.rms)
+            self.note(built, kernel_sum=sums, kernel_sum_err=errors, own_mean=stats.mean, own_rms=stats.rms)
             if self.config.fit_for_background:
                 # As if the sky levels had not been taken off before the fit.
                 background = fitted.solutions[:, n_basis] + self.levels[1] - sums * self.levels[0]
-                self.note(new, background=background)
+                self.note(built, background=background)
             # Fewer pixels than parameters leave no residual, whatever the kernel.
             few = fitted.equations.n_pixels <= fitted.solutions.shape[1]
             singular = ~np.isfinite(sums) | ~np.isfinite(stats.rms) | few
-            self.reason[new[singular]] = "singular"
+            is_new = np.isin(built, new)
+            self.reason[built[singular & is_new]] = "singular"
             if self.config.single_kernel_clipping:
-                self.reason[new[self.exceeds(stats) & ~singular]] = "single-fit"
+                self.reason[built[self.exceeds(stats) & ~singular & is_new]] = "single-fit"
 
     def exceeds(self, stats: Residuals) -> NDArray[np.bool_]:
         """Whether residuals are beyond the limits (or not computable).
@@ -201,8 +217,8 @@ class CandidatePool:
         counts = Counter(str(r) for r in self.reason if r)
         described = ", ".join(f"{n} {reason}" for reason, n in counts.most_common())
         return NoCandidatesError(
-            f"all {len(self.rows)} kernel candidates were rejected ({described}); do the two images show the same field, "
-            "and are their masks and variances right?",
+            f"all {len(self.rows)} kernel candidates were rejected ({described}); do the two images show the "
+            "same field, and are their masks and variances right?",
             {**self.candidates.counts(), **counts},
         )
 
@@ -246,7 +262,8 @@ def match(pool: CandidatePool, kernel_order: int, background_order: int | None) 
     kernel_order : int
         Order of the spatial model of the kernel.
     background_order : int or None
-        That of the background; None if none is fitted.
+        That of the background. None: the candidates' own constants are eliminated, so that the kernel does not
+        depend on any model of the background; a plane through them is returned as the background.
 
     Raises
     ------
@@ -295,10 +312,25 @@ def _solve_and_assess(
         raise pool.nobody_left()
     fitted = pool.at(places)
     solution = solve_spatial(pool.system(fitted, layout), layout)
-    stats = residuals(fitted, layout.local(solution.parameters, fitted.x, fitted.y))
+    stats = residuals(fitted, pool.local(fitted, layout, solution.parameters))
     pool.note(places, spatial_mean=stats.mean, spatial_rms=stats.rms, chi2=stats.chi2)
     log.debug("spatial fit of %d candidates: model error %.4f", len(places), stats.model_error)
     return places, solution, stats
+
+
+def without_constants(equations: NormalEquations, own: bool) -> NormalEquations:
+    """The equations without the candidates' own constants, if they have them."""
+    return equations.without_last() if own else equations
+
+
+def _plane_of_constants(fitted: FittedStamps, solution: SpatialSolution) -> BackgroundModel:
+    """Plane (or constant, for few candidates) through the candidates' own constants for the solution."""
+    constants = fitted.equations.best_last(solution.layout.local(solution.parameters, fitted.x, fitted.y))
+    order = 1 if len(fitted) >= 3 * n_terms(1) else 0
+    model = SpatialModel(solution.layout.kernel.kind, order, solution.layout.kernel.region)
+    weight = np.sqrt(fitted.equations.matrix[:, -1, -1])
+    terms = model.terms(fitted.x, fitted.y) * weight
+    return BackgroundModel(np.linalg.lstsq(terms.T, constants * weight, rcond=None)[0], model)
 
 
 def _result(
@@ -310,6 +342,8 @@ def _result(
     table["reason"][pool.rows[rejected]] = pool.reason[rejected]
     table["status"][pool.rows[places]] = "used"
     kernel, background = solution.models(pool.basis)
+    if pool.own_constants(solution.layout):
+        background = _plane_of_constants(pool.at(places), solution)
     if pool.config.fit_for_background:
         shift = pool.levels[1] - kernel.center_sum * pool.levels[0]
         coefficients = background.coefficients.copy()

@@ -10,9 +10,7 @@ import numpy as np
 from psfmatch_cli.basis import NEARLY_EQUAL, BasisSpec, alard_lupton_basis
 from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.choose import OrderChoice, choose_kernel_order, clearly_worse
-from psfmatch_cli.config import KernelConfig
 from psfmatch_cli.exposure import Exposure
-from psfmatch_cli.kernel import n_terms
 from psfmatch_cli.match import CandidatePool
 from psfmatch_cli.settings import Settings
 
@@ -51,6 +49,8 @@ class Plan:
     order_choice : OrderChoice or None
         None if the order was given.
     background_order : int or None
+        Of the background fitted along with the kernel; None if the candidates' own constants are eliminated,
+        or none is fitted.
     """
 
     direction: Direction
@@ -105,21 +105,12 @@ def make_plan(
     pool = CandidatePool(
         candidates.copy(), template, science, basis, kernel, direction.convolve_template, levels, bad_mask_planes
     )
-    background_order = _background_order(len(candidates), kernel)
+    background_order = kernel.spatial_bg_order if kernel.fit_for_background else None
     if kernel.spatial_kernel_order is not None:
         return Plan(direction, spec, pool, kernel.spatial_kernel_order, None, background_order)
     choice = choose_kernel_order(pool, background_order)
     log.info("%s convolved: %s", direction.convolved, choice)
     return Plan(direction, spec, pool, choice.order, choice, background_order)
-
-
-def _background_order(n_candidates: int, kernel: KernelConfig) -> int | None:
-    if not kernel.fit_for_background:
-        return None
-    if kernel.spatial_bg_order is not None:
-        return kernel.spatial_bg_order
-    # One plane through the candidates if they fix it; the rest is left to the sky of the difference.
-    return 1 if n_candidates >= 3 * n_terms(1) else 0
 
 
 def sky_level(exposure: Exposure, step: int = 7) -> float:

@@ -46,6 +46,21 @@ class NormalEquations:
     def __getitem__(self, index) -> NormalEquations:
         return NormalEquations(self.matrix[index], self.vector[index], self.data_square[index], self.n_pixels[index])
 
+    def without_last(self) -> NormalEquations:
+        """The same with the last parameter, a candidate's own constant, eliminated: it takes its best value."""
+        column, corner = self.matrix[:, :-1, -1], self.matrix[:, -1, -1]
+        scaled = column / np.where(corner > 0, corner, 1.0)[:, None]
+        matrix = self.matrix[:, :-1, :-1] - scaled[:, :, None] * column[:, None, :]
+        vector = self.vector[:, :-1] - scaled * self.vector[:, -1:]
+        square = self.data_square - self.vector[:, -1] ** 2 / np.where(corner > 0, corner, 1.0)
+        return NormalEquations(matrix, vector, square, self.n_pixels)
+
+    def best_last(self, others: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Best last parameter of each candidate for given others, (N, n - 1) -> (N,)."""
+        corner = self.matrix[:, -1, -1]
+        rest = self.vector[:, -1] - np.einsum("ci,ci->c", self.matrix[:, -1, :-1], others)
+        return rest / np.where(corner > 0, corner, 1.0)
+
     def chi2(self, solutions: NDArray[np.float64]) -> NDArray[np.float64]:
         """Weighted sum of squared residuals of each candidate for its parameters, (N, n) -> (N,)."""
         quadratic = np.einsum("ci,cij,cj->c", solutions, self.matrix, solutions, optimize=True)
