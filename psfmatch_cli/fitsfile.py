@@ -216,11 +216,12 @@ def _logged_warnings(path: Path) -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    for warning in caught:
-        text = " ".join(str(warning.message).split())
+    for text in dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught):
         damaged = "truncated" in text or "corrupt" in text
         log.log(logging.WARNING if damaged else logging.DEBUG, "%s: %s", path, text)
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    """The first sentence of a message; what astropy adds is advice on its own arguments."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return text.partition(". ")[0].rstrip(".")

@@ -21,7 +21,6 @@ from psfmatch_cli.errors import InputError, UsageError
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.fitsfile import (
     FitsPath,
-    file_digest,
     find_hdu,
     list_hdus,
     open_fits,
@@ -40,7 +39,7 @@ from psfmatch_cli.read_options import ReadOptions
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-__all__ = ["ReadOptions", "file_digest", "read_exposure", "write_exposure"]
+__all__ = ["ReadOptions", "read_exposure", "write_exposure"]
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ one container "run".
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import platform
 import time
@@ -17,12 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from psfmatch_cli.errors import PsfMatchError
 from psfmatch_cli.metadata import TaskMetadata
 from psfmatch_cli.version import __version__
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from psfmatch_cli.exposure import Exposure
-    from psfmatch_cli.settings import Settings
 
 FORMAT, FORMAT_VERSION = "psfmatch-metadata", 1
 
@@ -43,7 +44,7 @@ class RunRecord:
 
     command: str
     arguments: list[str]
-    settings: Settings | None = None
+    settings: BaseModel | None = None
     noise: dict[str, dict[str, Any]] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -99,8 +100,8 @@ class RunRecord:
         self._hasher.shutdown(cancel_futures=True)
 
 
-def failure(error: BaseException, exit_code: int) -> dict[str, Any]:
-    """The outcome of a run that an exception ended.
+def failure(error: BaseException, exit_code: int, message: str) -> dict[str, Any]:
+    """The outcome of a run that an exception ended, with the line that the user was shown.
 
     Counts that the exception carries (of candidates by reason) are kept.
     """
@@ -108,7 +109,7 @@ def failure(error: BaseException, exit_code: int) -> dict[str, Any]:
         "status": "failed",
         "exitCode": exit_code,
         "errorType": type(error).__name__,
-        "errorMessage": str(error),
+        "errorMessage": message,
         "counts": dict(getattr(error, "counts", {})),
     }
 
@@ -124,11 +125,11 @@ def is_failed_record(path: Path) -> bool:
 
 def describe_file(path: Path) -> dict[str, Any]:
     """Path as given, size in bytes and SHA-256 of a file; only the path where it cannot be read."""
+    from psfmatch_cli.fitsfile import file_digest, parse_path
+
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest}
-    except OSError:  # the reader of the input reports it
+        return {"path": str(path), "bytes": parse_path(path).path.stat().st_size, "sha256": file_digest(path)}
+    except (OSError, PsfMatchError):  # the reader of the input reports it
         return {"path": str(path)}
 
 

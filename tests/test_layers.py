@@ -18,6 +18,7 @@ FILES = {
     "pixels",
     "read_options",
     "archive",
+    "provenance",
 }
 #: What makes up for what a file lacks; of arrays only.
 AIDS = {"noise", "defects", "detector"}

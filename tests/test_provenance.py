@@ -58,13 +58,20 @@ def test_the_settings_of_a_record_repeat_the_run(record):
     assert settings_from(stored.flat()) == given
 
 
+def test_an_hdu_in_brackets_does_not_hide_the_file(tmp_path):
+    (tmp_path / "a.fits").write_bytes(b"content")
+    described = describe_file(tmp_path / "a.fits[SCI,2]")
+    assert described["path"].endswith("a.fits[SCI,2]")
+    assert described["sha256"] == hashlib.sha256(b"content").hexdigest()
+
+
 def test_a_missing_file_is_described_by_its_path(tmp_path):
     assert describe_file(tmp_path / "missing") == {"path": str(tmp_path / "missing")}
 
 
 def test_a_failure_keeps_the_counts_of_its_exception(record):
     error = NoCandidatesError("none left", {"faint": 3, "science-mask": 2})
-    run = record.document(failure(error, 3))["run"]
+    run = record.document(failure(error, 3, str(error)))["run"]
     assert (run["status"], run["exitCode"], run["errorType"]) == ("failed", 3, "NoCandidatesError")
     assert run["errorMessage"] == "none left"
     assert run["counts"].scalars == {"faint": 3, "science-mask": 2}
@@ -75,7 +82,7 @@ def test_only_the_record_of_a_failed_run_counts_as_one(record, tmp_path):
     assert not is_failed_record(path)
     path.write_text(record.document({"status": "ok"}).to_json())
     assert not is_failed_record(path)
-    path.write_text(record.document(failure(ValueError("x"), 1)).to_json())
+    path.write_text(record.document(failure(ValueError("x"), 1, "x")).to_json())
     assert is_failed_record(path)
     for other in ("[]", "not json", json.dumps({"status": "failed"})):
         path.write_text(other)

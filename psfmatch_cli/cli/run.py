@@ -58,7 +58,7 @@ def running(
             files = {**inputs, **_further_inputs(given, inputs)}
             products.check(outputs, files.values(), given["overwrite"])
             may_write_record = True
-            record.settings = run.settings
+            record.settings = run.settings = settings_of(given)
             for role, path in files.items():
                 record.add_input(role, path)
             yield run
@@ -82,6 +82,9 @@ class Run:
     outputs : dict of str to Path or None
     """
 
+    #: Loaded by `running`, when a failure to do so can be recorded.
+    settings: Settings
+
     def __init__(
         self, given: Mapping[str, Any], record: RunRecord, inputs: dict[str, Path], outputs: dict[str, Path | None]
     ):
@@ -89,7 +92,6 @@ class Run:
         self.record = record
         self.inputs = inputs
         self.outputs = outputs
-        self.settings = settings_of(given)
         self._task: ImagePsfMatchTask | None = None
 
     @property
@@ -122,7 +124,10 @@ class Run:
         # The science FWHM is in the pixels of its own image, so it can stand for a PSF in the outputs, too.
         if role == "science" and values["psf"] is None:
             values["fwhm"] = self.given["science_fwhm"]
-        return ReadOptions(**values)
+        try:
+            return ReadOptions(**values)
+        except UsageError as error:
+            raise UsageError(f"options of the {role or 'input'} exposure: {error}") from error
 
     def read_sources(self) -> Table | None:
         """The user's own sources, or None; of a candidates table those that were not refused."""
@@ -176,7 +181,7 @@ class Run:
         path = self.outputs.get("metadata")
         if path is None:
             return
-        text = self.document(failure(error, outcome(error)[0])).to_json()
+        text = self.document(failure(error, *outcome(error))).to_json()
         try:
             with products.transaction({"metadata": path}) as names:
                 names["metadata"].write_text(text, "utf-8")
