@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from psfmatch_cli.errors import OutputError
+from psfmatch_cli.errors import UsageError
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.outputs import Card, atomic_path, card_value, printable
 
@@ -66,18 +66,30 @@ def write_exposure(
 
     Raises
     ------
+    UsageError
+        If the suffix is not known.
     OutputError
-        If the suffix is not known or the file cannot be written.
+        If the file cannot be written.
     """
-    name = Path(path).name.lower()
-    if not name.endswith(SUFFIXES):
-        raise OutputError(f"{path}: an exposure file must end in {', '.join(SUFFIXES)}")
+    check_suffix(path)
     hdus = exposure_hdus(exposure, cards, history)
-    if name.endswith(".fz"):
+    if str(path).lower().endswith(".fz"):
         hdus = fits.HDUList([hdus[0], *(_compressed(hdu) for hdu in hdus[1:])])
     with atomic_path(path, overwrite) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
         hdus.writeto(temporary, checksum=True)
+
+
+def check_suffix(path: str | Path) -> None:
+    """Refuse a name that an exposure cannot be written with.
+
+    Raises
+    ------
+    UsageError
+        If the suffix is not one of `SUFFIXES`.
+    """
+    if not str(path).lower().endswith(SUFFIXES):
+        raise UsageError(f"{path}: an exposure file must end in {', '.join(SUFFIXES)}")
 
 
 def exposure_hdus(exposure: Exposure, cards: Iterable[Card] = (), history: Iterable[str] = ()) -> fits.HDUList:

@@ -70,10 +70,12 @@ def check_output(path: Path, overwrite: bool) -> None:
     Raises
     ------
     OutputError
-        If it exists and must not be replaced, or its folder is missing or not writable.
+        If it exists and must not be replaced or is no regular file, or its folder is missing or not writable.
     """
     if path.is_dir():
         raise OutputError(f"{path}: is a folder, expected a file name")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path}: is not a regular file, so it cannot be replaced; give a file name")
     if path.exists() and not overwrite:
         raise OutputError(_exists(path))
     if not path.parent.is_dir():
@@ -82,36 +84,29 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path}: the folder {path.parent} is not writable")
 
 
-def check_outputs(
-    paths: Iterable[str | Path | None], inputs: Iterable[str | Path | None] = (), overwrite: bool = False
-) -> None:
-    """Refuse outputs that cannot be written, that are equal, or that are inputs; None entries are skipped.
+def check_distinct(paths: Iterable[str | Path], inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse outputs that are equal, or that are inputs.
 
     Parameters
     ----------
-    paths : iterable of str, Path or None
+    paths : iterable of str or Path
         The files that will be written.
-    inputs : iterable of str, Path or None, optional
+    inputs : iterable of str or Path, optional
         The files that are read; an HDU in brackets does not matter.
-    overwrite : bool, optional
-        Whether existing files may be replaced. Inputs never are.
 
     Raises
     ------
     UsageError
         If two outputs are one file, or an output is an input.
-    OutputError
-        If an output exists and must not be replaced, or its folder is missing or not writable.
     """
-    read = {_real(_without_hdu(entry)): entry for entry in inputs if entry is not None}
+    read = {_without_hdu(entry).resolve() for entry in inputs}
     seen: dict[Path, Path] = {}
-    for path in (Path(entry) for entry in paths if entry is not None):
-        real = _real(path)
+    for path in (Path(entry) for entry in paths):
+        real = path.resolve()
         if real in seen:
             raise UsageError(f"two outputs have one name: {seen[real]} and {path}")
         if real in read:
             raise UsageError(f"the output {path} is also an input; an input is never overwritten")
-        check_output(path, overwrite)
         seen[real] = path
 
 
@@ -120,10 +115,6 @@ def _without_hdu(entry: str | Path) -> Path:
     if path.exists() or not path.name.endswith("]"):
         return path
     return Path(str(entry).rpartition("[")[0])
-
-
-def _real(path: Path) -> Path:
-    return path.resolve()
 
 
 def _exists(path: Path) -> str:

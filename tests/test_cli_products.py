@@ -42,10 +42,11 @@ def test_what_is_refused_before_the_work(tmp_path):
         ({"difference": here}, [f"{here}[1]"], True, UsageError, "is also an input"),
         ({"kernel": fresh, "difference": tmp_path / "." / "new.fits"}, [], False, UsageError, "two outputs"),
         ({"difference": tmp_path / "no" / "new.fits"}, [], False, OutputError, "does not exist"),
-        ({"difference": tmp_path / "new.txt"}, [], False, OutputError, "must end in .fits"),
+        ({"difference": tmp_path / "new.txt"}, [], False, UsageError, "must end in .fits"),
         ({"sources": tmp_path / "new.txt"}, [], False, UsageError, "must end in .fits"),
         ({"difference": tmp_path}, [], True, OutputError, "folder"),
         ({"kernel": Path(os.devnull)}, [], True, OutputError, "not a regular file"),
+        ({"kernel": tmp_path, "difference": here}, [], False, OutputError, "here.fits: already exists"),
     ]
     for outputs, inputs, overwrite, kind, expected in cases:
         with pytest.raises(kind, match=expected):
@@ -57,7 +58,7 @@ def test_what_is_refused_before_the_work(tmp_path):
 def test_the_record_of_a_failed_run_may_be_replaced_but_no_other(tmp_path):
     path = tmp_path / "x.json"
     record = RunRecord("match", [])
-    path.write_text(record.document(failure(ValueError("x"), 1)).to_json())
+    path.write_text(record.document(failure(ValueError("x"), 1, "x")).to_json())
     check({"metadata": path}, [], False)
     with pytest.raises(OutputError, match="already exists"):
         check({"kernel": path}, [], False)

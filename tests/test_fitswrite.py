@@ -6,7 +6,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS, DistortionLookupTable, Sip
 
-from psfmatch_cli.errors import OutputError
+from psfmatch_cli.errors import OutputError, UsageError
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.fitswrite import append_cards, copy_cards, wcs_cards, write_exposure
 from psfmatch_cli.psf import gaussian_psf
@@ -163,7 +163,7 @@ def test_distortion_tables_are_reported_as_lost(caplog):
 
 
 def test_unknown_suffixes_and_existing_files_are_refused(tmp_path):
-    with pytest.raises(OutputError, match=r"a.txt: an exposure file must end in .fits, .fit, .fits.gz"):
+    with pytest.raises(UsageError, match=r"a.txt: an exposure file must end in .fits, .fit, .fits.gz"):
         write_exposure(tmp_path / "a.txt", exposure())
     write_exposure(tmp_path / "a.fits", exposure())
     with pytest.raises(OutputError, match="already exists"):

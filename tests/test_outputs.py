@@ -1,11 +1,12 @@
 import errno
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from psfmatch_cli.errors import OutputError, UsageError
-from psfmatch_cli.outputs import atomic_path, check_outputs, provenance_cards, settings_digest, to_json
+from psfmatch_cli.outputs import atomic_path, check_distinct, check_output, provenance_cards, settings_digest, to_json
 
 
 def write(target, text, overwrite=False, then=lambda: None):
@@ -83,31 +84,31 @@ def test_a_full_disk_is_named(tmp_path):
 
 def test_missing_and_locked_folders_and_folders_are_refused(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match=r"the folder .*nowhere does not exist"):
-        check_outputs([tmp_path / "nowhere" / "a.fits"])
+        check_output(tmp_path / "nowhere" / "a.fits", False)
     with pytest.raises(OutputError, match="is a folder, expected a file name"):
-        check_outputs([tmp_path], overwrite=True)
+        check_output(tmp_path, True)
+    with pytest.raises(OutputError, match="is not a regular file"):
+        check_output(Path(os.devnull), True)
     monkeypatch.setattr(os, "access", lambda *args: False)
     with pytest.raises(OutputError, match="is not writable"):
-        check_outputs([tmp_path / "a.fits"])
+        check_output(tmp_path / "a.fits", False)
 
 
 def test_outputs_are_checked_against_each_other_and_the_inputs(tmp_path):
     (tmp_path / "in.fits").write_text("")
-    check_outputs([tmp_path / "a.fits", None, tmp_path / "b.fits"], [tmp_path / "in.fits", None])
+    check_distinct([tmp_path / "a.fits", tmp_path / "b.fits"], [tmp_path / "in.fits"])
     with pytest.raises(UsageError, match="two outputs have one name"):
-        check_outputs([tmp_path / "a.fits", tmp_path / "x" / ".." / "a.fits"])
+        check_distinct([tmp_path / "a.fits", tmp_path / "x" / ".." / "a.fits"])
     for entry in ("in.fits", "in.fits[SCI,2]"):
         with pytest.raises(UsageError, match=r"is also an input; an input is never overwritten"):
-            check_outputs([tmp_path / "in.fits"], [tmp_path / entry], overwrite=True)
-    with pytest.raises(OutputError, match="already exists"):
-        check_outputs([tmp_path / "in.fits"])
+            check_distinct([tmp_path / "in.fits"], [tmp_path / entry])
 
 
 def test_an_input_is_recognised_through_a_link(tmp_path):
     (tmp_path / "in.fits").write_text("")
     (tmp_path / "link.fits").symlink_to(tmp_path / "in.fits")
     with pytest.raises(UsageError, match="is also an input"):
-        check_outputs([tmp_path / "link.fits"], [tmp_path / "in.fits"], overwrite=True)
+        check_distinct([tmp_path / "link.fits"], [tmp_path / "in.fits"])
 
 
 def test_provenance_names_program_inputs_settings_and_values():

@@ -40,7 +40,7 @@ def beside(main: Path, given: str | None, off: bool, suffix: str) -> Path | None
     return main.with_name(stem.removesuffix(Path(stem).suffix) + suffix)
 
 
-def check(outputs: Mapping[str, Path | None], inputs: Iterable[Path], overwrite: bool) -> None:
+def check(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path], overwrite: bool) -> None:
     """Refuse outputs that cannot be written, before any work is done.
 
     The record of a run that failed may always be replaced.
@@ -48,25 +48,23 @@ def check(outputs: Mapping[str, Path | None], inputs: Iterable[Path], overwrite:
     Raises
     ------
     UsageError
-        If two outputs are the same file, one is also an input, or the suffix of a table is not known.
+        If two outputs are the same file, one is also an input, or a suffix is not known.
     OutputError
-        If a file exists and is not to be overwritten, is no regular file, has a suffix that an exposure
-        cannot be written with, or its folder cannot be written.
+        If a file exists and is not to be overwritten, is no regular file, or its folder cannot be written.
     """
-    from psfmatch_cli.fitswrite import SUFFIXES
-    from psfmatch_cli.outputs import check_output, check_outputs
+    from psfmatch_cli.fitswrite import check_suffix
+    from psfmatch_cli.outputs import check_distinct, check_output
     from psfmatch_cli.tables import table_format
 
-    wanted = {role: path for role, path in outputs.items() if path is not None}
-    check_outputs(wanted.values(), inputs, overwrite=True)
+    # The main product is last; its name is the one that the user typed, so it is complained of first.
+    wanted = {role: path for role, path in reversed(outputs.items()) if path is not None}
+    check_distinct(wanted.values(), inputs)
     for role, path in wanted.items():
+        check_output(path, overwrite or (role == "metadata" and is_failed_record(path)))
         if role in TABLES:
             table_format(path)
-        if role in EXPOSURES and not path.name.lower().endswith(SUFFIXES):
-            raise OutputError(f"{path}: an exposure file must end in {', '.join(SUFFIXES)}")
-        if path.exists() and not path.is_file():
-            raise OutputError(f"{path}: is not a regular file, so it cannot be replaced")
-        check_output(path, overwrite or (role == "metadata" and is_failed_record(path)))
+        if role in EXPOSURES:
+            check_suffix(path)
 
 
 @contextmanager
