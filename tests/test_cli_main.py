@@ -1,6 +1,7 @@
 """The group of commands and the one way out."""
 
 import ast
+import signal
 import subprocess
 import sys
 import tomllib
@@ -10,10 +11,12 @@ from pathlib import Path
 import click
 import pytest
 
+from conftest import FWHMS
 from psfmatch_cli import cli
-from psfmatch_cli.cli.exits import outcome
+from psfmatch_cli.cli.exits import INTERRUPTED, TERMINATED, outcome
 from psfmatch_cli.cli.options import SETTING_OF, SectionedOption
 from psfmatch_cli.errors import FitError, InputError, NoCandidatesError, OutputError, RegistrationError, UsageError
+from psfmatch_cli.metadata import TaskMetadata
 from psfmatch_cli.settings import Settings, value_of
 from psfmatch_cli.version import __version__
 
@@ -33,6 +36,7 @@ def test_the_list_of_commands(psfmatch):
     out = psfmatch("--help").out
     assert all(f"\n  {name} " in out for name in cli.COMMANDS)
     assert "Exit status" in out
+    assert f"{INTERRUPTED}  interrupted; {TERMINATED}: " in out
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
@@ -150,7 +154,32 @@ def test_a_reader_that_goes_away_is_no_error(environment):
     assert done.returncode in (0, 1)  # 0 if all was written before the pipe closed
 
 
-def test_main_ends_the_process_with_the_status():
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_a_signal_leaves_no_product_and_no_temporary_file(number, status, tmp_path, pair_folder, environment):
+    """The process is stopped while its temporary folder is there, which a slow write makes certain."""
+    code = (
+        "import time, psfmatch_cli.io as io\n"
+        "io.write_exposure = lambda path, *a, **k: (path.write_text('half'), print('go', flush=True), time.sleep(60))\n"
+        "from psfmatch_cli.cli import main; main()"
+    )
+    pair = [str(pair_folder / "template.fits"), str(pair_folder / "science.fits")]
+    command = [sys.executable, "-c", code, "subtract", *pair, "-o", "diff.fits", *FWHMS, "--kernel-order", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout.readline() == "go\n"
+        assert any(path.name.startswith(".psfmatch-") for path in tmp_path.iterdir())
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert err.startswith("psfmatch: error: ")
+    assert err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["diff_metadata.json"]
+    run = TaskMetadata.from_json((tmp_path / "diff_metadata.json").read_text())["run"]
+    assert (run["status"], run["exitCode"]) == ("failed", status)
+    assert run["errorMessage"] in err
+
+
+def test_main_ends_the_process_with_the_status(monkeypatch):
+    monkeypatch.setattr("psfmatch_cli.cli.unwind_on_signals", lambda: None)
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
     assert ended.value.code == 0

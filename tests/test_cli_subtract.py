@@ -91,6 +91,7 @@ def test_the_cards_say_how_the_difference_was_made(products, expected):
     assert (header["PMKSIZE"], header["PMFWHMT"], header["PMFWHMS"]) == (summary["kernel_size"], 3.4, 4.6)
     assert header["PMBG1"] == expected.background_model.coefficients[0]
     history = "\n".join(header["HISTORY"])
+    assert "diff.fits --template-fwhm 3.4" in history.replace("\n", "")
     assert "psfmatch setting kernel.spatial_kernel_order = 0" in history
     assert "kernel_size_min" not in history
 
@@ -101,6 +102,7 @@ def test_the_record_tells_how_the_run_went(products, pair_folder, expected):
     assert (run["status"], run["exitCode"], run["command"]) == ("ok", 0, "subtract")
     science = pair_folder / "science.fits"
     assert run["inputs.science"].scalars == describe_file(science)
+    assert run.get_array("arguments")[0] == "subtract"
     assert run["outputs.difference"] == str(products / "diff.fits")
     assert run["outputs.matched image"] == str(products / "diff_matched.fits")
     assert run["noise.science.origin"] == "plane"
@@ -231,7 +233,8 @@ def test_a_wrong_setting_is_a_usage_error_with_a_hint(files, psfmatch, tmp_path)
     ended = psfmatch(*files, "--kernel-order", "high")
     assert ended.status == 2
     assert "kernel.spatial_kernel_order = 'high'" in ended.err
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["diff_metadata.json"]
+    assert "'high'" in record_of(tmp_path / "diff_metadata.json")["run.errorMessage"]
 
 
 def test_the_settings_can_be_printed_without_any_file(psfmatch, tmp_path):

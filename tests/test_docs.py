@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from psfmatch_cli import cli
-from psfmatch_cli.cli.exits import INTERRUPTED
+from psfmatch_cli.cli.exits import INTERRUPTED, TERMINATED
 from psfmatch_cli.errors import InputError, NoCandidatesError, UsageError
 
 ROOT = Path(__file__).parents[1]
@@ -98,6 +98,7 @@ def test_make_targets_and_exit_statuses_of_the_readme_exist():
         "0",
         *(str(kind.exit_code) for kind in (InputError, UsageError, NoCandidatesError)),
         str(INTERRUPTED),
+        str(TERMINATED),
     }
 
 

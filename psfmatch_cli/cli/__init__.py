@@ -14,7 +14,7 @@ from importlib import import_module
 
 import click
 
-from psfmatch_cli.cli.exits import outcome
+from psfmatch_cli.cli.exits import Stopped, outcome, unwind_on_signals
 from psfmatch_cli.version import __version__
 
 #: Commands in the order of the help, each in the module of its name.
@@ -42,7 +42,7 @@ Exit status:
   1    an input or output cannot be used
   2    wrong option or setting
   3    no usable kernel candidates, or no solution
-  130  interrupted
+  130  interrupted; 143: ended by a signal
 
 psfmatch COMMAND --help shows a line that runs.""",
 )
@@ -53,6 +53,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit status."""
+    unwind_on_signals()
     sys.exit(exit_status(sys.argv[1:] if arguments is None else list(arguments)))
 
 
@@ -62,13 +63,13 @@ def exit_status(arguments: list[str]) -> int:
     The traceback is shown only with ``--debug``.
     """
     try:
-        status = cli.main(arguments, prog_name="psfmatch", standalone_mode=False)
+        status = cli.main(arguments, prog_name="psfmatch", standalone_mode=False, obj=list(arguments))
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of stdout has gone. The interpreter flushes once more at its end: let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, Stopped) as error:
         if "--debug" in arguments:
             traceback.print_exc()
         status, message = outcome(error)

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import signal
+from types import FrameType
+
 import click
 
 from psfmatch_cli.errors import PsfMatchError
 
-INTERRUPTED = 130
+#: 128 and the number of the signal, as shells report it.
+INTERRUPTED, TERMINATED = 130, 143
+
+
+class Stopped(BaseException):
+    """A signal asked the process to end; it unwinds like any exception, so that temporary files are removed.
+
+    click would print an empty line for a `KeyboardInterrupt`.
+    """
+
+
+def unwind_on_signals() -> None:
+    """Turn SIGINT, SIGTERM and SIGHUP into an exception, unless they are ignored (as under nohup)."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    name = signal.Signals(number).name
+    raise Stopped(INTERRUPTED, "interrupted") if name == "SIGINT" else Stopped(TERMINATED, f"ended by {name}")
 
 
 def outcome(error: BaseException) -> tuple[int, str]:
@@ -22,6 +46,8 @@ def _outcome(error: BaseException) -> tuple[int, str]:
         context = getattr(error, "ctx", None)
         where = f" (see {context.command_path} --help)" if context else ""
         return error.exit_code, error.format_message() + where
+    if isinstance(error, Stopped):
+        return error.args
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return INTERRUPTED, "interrupted"
     if isinstance(error, MemoryError):
