@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.config import WarpConfig
-from psfmatch_cli.errors import RegistrationError
+from psfmatch_cli.errors import RegistrationError, UsageError
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.psf import FWHM_PER_SIGMA
 
@@ -103,9 +104,17 @@ class Widths:
 
 
 def fwhm_of(exposure: Exposure, given: float | None, role: str) -> tuple[float | None, str]:
-    """FWHM in pixels and where it came from."""
+    """FWHM in pixels and where it came from.
+
+    Raises
+    ------
+    UsageError
+        If the given one is not positive.
+    """
     if given is not None:
-        return given, "given"
+        if not 0 < given < math.inf:
+            raise UsageError(f"the FWHM of the {role} image must be a positive number of pixels, got {given}")
+        return float(given), "given"
     if exposure.psf is not None:
         return exposure.psf.fwhm, f"PSF, {exposure.psf.origin}"
     from psfmatch_cli.psf_measure import measure_psf
