@@ -185,6 +185,18 @@ def basis_spec(target_fwhm: float | None, reference_fwhm: float | None, config: 
     return _with_wings(sigmas, degrees, "convolution" if convolving else "deconvolution", config, larger_fwhm)
 
 
+def basis_specs(target_fwhm: float | None, reference_fwhm: float | None, config: KernelConfig) -> list[BasisSpec]:
+    """The basis of `basis_spec`, and the richer one that is tried beside it (none if the degrees are equal).
+
+    PSFs with spikes and resampled stars need more than degrees 4, 2, 2; a faint field cannot afford more.
+    """
+    first = basis_spec(target_fwhm, reference_fwhm, config)
+    if not config.richer_deg_gauss or config.richer_deg_gauss == config.alard_deg_gauss:
+        return [first]
+    richer = config.model_copy(update={"alard_deg_gauss": config.richer_deg_gauss})
+    return [first, basis_spec(target_fwhm, reference_fwhm, richer)]
+
+
 def _with_wings(
     sigmas: tuple[float, ...], degrees: tuple[int, ...], mode: BasisMode, config: KernelConfig, larger_fwhm: float
 ) -> BasisSpec:

@@ -106,6 +106,11 @@ class KernelConfig(Group):
         [0.7, 1.5, 3.0], description="Gaussian sigmas in pixels, if not scaled by the FWHMs"
     )
     alard_deg_gauss: list[Annotated[int, Field(ge=0)]] = Field([4, 2, 2], description="polynomial degree per Gaussian")
+    richer_deg_gauss: list[Annotated[int, Field(ge=0)]] = Field(
+        [6, 4, 2],
+        description="degrees of a richer basis, tried as well and taken if it predicts left-out candidates clearly "
+        "better; empty: none",
+    )
     wing_gaussian: bool = Field(
         True, description="add a Gaussian of degree 0, beta times the widest: the wings (upstream has none)"
     )

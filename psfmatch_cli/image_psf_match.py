@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from psfmatch_cli.basis import BasisSpec, KernelBasis, alard_lupton_basis, basis_spec, explicit_spec
+from psfmatch_cli.basis import BasisSpec, KernelBasis, alard_lupton_basis, basis_spec, basis_specs
 from psfmatch_cli.candidates import CandidateSet, select_candidates
-from psfmatch_cli.difference import Difference, build_difference, with_detections
+from psfmatch_cli.difference import build_difference, with_detections
 from psfmatch_cli.errors import InputError, NoCandidatesError, PsfMatchError
 from psfmatch_cli.exposure import Exposure, MaskedImage
-from psfmatch_cli.kernel import BackgroundModel, MatchingKernel
 from psfmatch_cli.match import MatchResult, match
 from psfmatch_cli.metadata import TaskMetadata
-from psfmatch_cli.plan import Plan, better, directions, make_plan
-from psfmatch_cli.register import Widths, register
+from psfmatch_cli.plan import Direction, Plan, better, directions, make_plan
+from psfmatch_cli.psf import Psf, gaussian_psf
+from psfmatch_cli.register import Registered, Widths, register
+from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult
 from psfmatch_cli.settings import Settings
-from psfmatch_cli.summary import summarise
+from psfmatch_cli.summary import match_items, record_basis, summarise
 from psfmatch_cli.task import Task, timed
 
 if TYPE_CHECKING:
@@ -28,51 +28,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MatchExposuresResult:
-    """A template matched to a science exposure (or the other way round).
+class _Pair:
+    """Two exposures ready for the search of candidates; `science` has the detections in its mask."""
 
-    Parameters
-    ----------
-    matched_exposure : Exposure
-        The convolved image on the science grid; without the background.
-    warped_exposure : Exposure
-        The template on the science grid; the template itself if it was there already.
-    psf_matching_kernel : MatchingKernel
-    background_model : BackgroundModel
-        Differential background, on the scale of the image that was matched to.
-    kernel_cell_set : CandidateSet
-        Every source with its fate.
-    convolved : str
-        ``"template"`` or ``"science"``.
-    summary : dict
-        What the run found and chose, by name.
-    """
-
-    matched_exposure: Exposure
-    warped_exposure: Exposure
-    psf_matching_kernel: MatchingKernel
-    background_model: BackgroundModel
-    kernel_cell_set: CandidateSet
-    convolved: str
-    summary: dict[str, Any]
-
-    @property
-    def matched_image(self) -> MaskedImage:
-        """The pixels of `matched_exposure`."""
-        return self.matched_exposure.masked_image
-
-
-@dataclass(frozen=True)
-class SubtractExposuresResult(MatchExposuresResult):
-    """A match and its difference.
-
-    Parameters
-    ----------
-    subtracted_exposure : Exposure
-        ``science - (matched + background)``, on the science image's photometric scale in both directions.
-    """
-
-    subtracted_exposure: Exposure
+    registered: Registered
+    science: Exposure
+    widths: Widths
+    sources: Table
 
 
 class ImagePsfMatchTask(Task):
@@ -153,8 +115,7 @@ class ImagePsfMatchTask(Task):
             candidate_list = detection.sources
             science = science.with_pixels(detection.mark(science.masked_image))
         if n_parameters is None:
-            degrees = self.config.kernel.alard_deg_gauss
-            n_parameters = 1 + sum((d + 1) * (d + 2) // 2 for d in degrees)
+            n_parameters = basis_spec(None, None, self.config.kernel).n_functions + 1
         made = select_candidates(
             candidate_list,
             template,
@@ -166,6 +127,24 @@ class ImagePsfMatchTask(Task):
         )
         self.metadata["nCandidates"] = len(made)
         return made
+
+    def find_candidates(
+        self,
+        template: Exposure,
+        science: Exposure,
+        template_fwhm_pix: float | None = None,
+        science_fwhm_pix: float | None = None,
+        candidate_list: Table | None = None,
+        do_warping: bool = True,
+        convolve_template: bool | None = None,
+    ) -> CandidateSet:
+        """The candidates that `match_exposures` would start from; parameters and errors as there.
+
+        Where several directions or bases would be tried, those of the first.
+        """
+        pair = self._prepare(template, science, template_fwhm_pix, science_fwhm_pix, candidate_list, do_warping)
+        direction = directions(pair.widths.template, pair.widths.science, convolve_template)[0]
+        return self._candidates(pair, self._specs(pair, direction)[0])
 
     def make_kernel_basis_list(
         self,
@@ -181,14 +160,19 @@ class ImagePsfMatchTask(Task):
         ----------
         target_fwhm_pix, reference_fwhm_pix : float, optional
             FWHM of the image to convolve and of the one to match, pixels.
-        basis_deg_gauss, basis_sigma_gauss : list, optional
-            Degrees and sigmas by hand.
+        basis_deg_gauss : list of int, optional
+            Polynomial degrees instead of the configured ones, one per Gaussian.
+        basis_sigma_gauss : list of float, optional
+            Sigmas by hand, in pixels, one per degree: neither scaled by the FWHMs nor followed by a wing.
         metadata : TaskMetadata, optional
             Where the ``ALBasis*`` items go.
         """
-        spec = basis_spec(target_fwhm_pix, reference_fwhm_pix, self.config.kernel)
-        if basis_sigma_gauss is not None or basis_deg_gauss is not None:
-            spec = explicit_spec(spec.size, basis_sigma_gauss or spec.sigmas, basis_deg_gauss or spec.degrees)
+        by_hand: dict[str, Any] = {}
+        if basis_deg_gauss is not None:
+            by_hand["alard_deg_gauss"] = list(basis_deg_gauss)
+        if basis_sigma_gauss is not None:
+            by_hand |= {"alard_sig_gauss": list(basis_sigma_gauss), "scale_by_fwhm": False, "wing_gaussian": False}
+        spec = basis_spec(target_fwhm_pix, reference_fwhm_pix, self.config.kernel.model_copy(update=by_hand))
         if metadata is not None:
             record_basis(metadata, spec)
         return alard_lupton_basis(spec)
@@ -251,8 +235,7 @@ class ImagePsfMatchTask(Task):
             result, difference = self._match(
                 template, science, template_fwhm_pix, science_fwhm_pix, candidate_list, do_warping, convolve_template
             )
-        psf = science.psf if result.convolved == "template" else (result.warped_exposure.psf or science.psf)
-        subtracted = science.with_pixels(difference, psf=psf)
+        subtracted = science.with_pixels(difference, psf=result.matched_exposure.psf)
         fields = {name: getattr(result, name) for name in MatchExposuresResult.__dataclass_fields__}
         return SubtractExposuresResult(**fields, subtracted_exposure=subtracted)
 
@@ -318,22 +301,21 @@ class ImagePsfMatchTask(Task):
         convolve_template: bool | None,
     ) -> tuple[MatchExposuresResult, MaskedImage]:
         """The whole method: the match, and the difference on the science image's scale."""
-        registered = register(template, science, self.config.warp, do_warping, threads=self.config.threads)
-        self.metadata["warped"] = registered.warped
-        self.metadata["registrationOffsetPix"] = registered.offset
-        template = registered.exposure
-        widths = Widths.of(template, science, template_fwhm, science_fwhm)
-        marked = science
-        if sources is None:
-            found = self.get_select_sources(science, psf_sigma=widths.science_sigma)
-            sources, marked = found.sources, science.with_pixels(found.mark(science.masked_image))
-        plan = self._plan(template, marked, widths, sources, convolve_template)
+        pair = self._prepare(template, science, template_fwhm, science_fwhm, sources, do_warping)
+        template, widths = pair.registered.exposure, pair.widths
+        plan = self._plan(pair, convolve_template)
         record_basis(self.metadata, plan.spec)
         fit = self._solve(plan)
-        output_science = science.with_pixels(with_detections(science.masked_image, marked.masked_image))
-        images = build_difference(plan, fit, template, output_science, registered.autocorrelation, self.config)
-        self._record(plan, fit, images, widths)
-        matched = science.with_pixels(images.matched, psf=None, filter=template.filter)
+        output_science = science.with_pixels(with_detections(science.masked_image, pair.science.masked_image))
+        images = build_difference(plan, fit, template, output_science, pair.registered.autocorrelation, self.config)
+        for name, value in match_items(plan, fit, images, widths).items():
+            self.metadata[name] = value
+        psf = (
+            _psf_of(science, widths.science, widths.science_from)
+            if plan.direction.convolve_template
+            else _psf_of(template, widths.template, widths.template_from)
+        )
+        matched = science.with_pixels(images.matched, psf=psf, filter=template.filter)
         result = MatchExposuresResult(
             matched_exposure=matched,
             warped_exposure=template,
@@ -341,29 +323,55 @@ class ImagePsfMatchTask(Task):
             background_model=images.background,
             kernel_cell_set=fit.candidates,
             convolved=plan.direction.convolved,
-            summary=summarise(plan, fit, images, widths, registered),
+            summary=summarise(plan, fit, images, widths, pair.registered),
         )
         return result, images.difference
 
-    def _plan(
-        self, template: Exposure, science: Exposure, widths: Widths, sources: Table, convolve_template: bool | None
-    ) -> Plan:
-        """The plan of the only direction, or the better of two."""
+    def _prepare(
+        self,
+        template: Exposure,
+        science: Exposure,
+        template_fwhm: float | None,
+        science_fwhm: float | None,
+        sources: Table | None,
+        do_warping: bool,
+    ) -> _Pair:
+        """Warp the template, measure the FWHMs, detect the sources."""
+        registered = register(template, science, self.config.warp, do_warping, threads=self.config.threads)
+        self.metadata["warped"] = registered.warped
+        self.metadata["registrationOffsetPix"] = registered.offset
+        widths = Widths.of(registered.exposure, science, template_fwhm, science_fwhm)
+        if sources is None:
+            found = self.get_select_sources(science, psf_sigma=widths.science_sigma)
+            sources, science = found.sources, science.with_pixels(found.mark(science.masked_image))
+        return _Pair(registered, science, widths, sources)
+
+    def _specs(self, pair: _Pair, direction: Direction) -> list[BasisSpec]:
+        """The bases to try for one direction."""
+        fwhms = (pair.widths.template, pair.widths.science)
+        return basis_specs(*(fwhms if direction.convolve_template else fwhms[::-1]), self.config.kernel)
+
+    def _candidates(self, pair: _Pair, spec: BasisSpec) -> CandidateSet:
+        """The candidates for the kernel size of a basis."""
+        return self.make_candidate_list(
+            pair.registered.exposure, pair.science, spec.size, pair.sources, n_parameters=spec.n_functions + 1
+        )
+
+    def _plan(self, pair: _Pair, convolve_template: bool | None) -> Plan:
+        """The best of the plans for the directions and the bases that are open."""
         plans: list[Plan] = []
         failure: PsfMatchError | None = None
-        for direction in directions(widths.template, widths.science, convolve_template):
-            target, reference = (widths.template, widths.science)[:: 1 if direction.convolve_template else -1]
-            spec = basis_spec(target, reference, self.config.kernel)
-            try:
-                candidates = self.make_candidate_list(
-                    template, science, spec.size, sources, n_parameters=spec.n_functions + 1
-                )
-                plans.append(make_plan(direction, spec, candidates, template, science, self.config))
-            except NoCandidatesError as error:
-                failure = failure or error
+        template = pair.registered.exposure
+        for direction in directions(pair.widths.template, pair.widths.science, convolve_template):
+            for spec in self._specs(pair, direction):
+                try:
+                    candidates = self._candidates(pair, spec)
+                    plans.append(make_plan(direction, spec, candidates, template, pair.science, self.config))
+                except NoCandidatesError as error:
+                    failure = failure or error
         if not plans:
             raise failure
-        plan = plans[0] if len(plans) == 1 else better(*plans)
+        plan = functools.reduce(better, plans)
         self.log.info("convolving the %s (%s); basis %s", plan.direction.convolved, plan.direction.reason, plan.spec)
         return plan
 
@@ -371,43 +379,9 @@ class ImagePsfMatchTask(Task):
     def _solve(self, plan: Plan) -> MatchResult:
         return match(plan.pool, plan.kernel_order, plan.background_order)
 
-    def _record(self, plan: Plan, fit: MatchResult, images: Difference, widths: Widths) -> None:
-        """Metadata items of a match."""
-        items = {
-            "spatialConditionNum": fit.condition_number,
-            "spatialKernelSum": fit.kernel.center_sum,
-            "convolvedExposure": plan.direction.convolved.capitalize(),
-            "convolvedReason": plan.direction.reason,
-            "kernelBasisSet": "alard-lupton",
-            "nBasis": len(fit.kernel.basis),
-            "spatialModelType": fit.kernel.spatial.kind,
-            "spatialKernelOrderUsed": fit.kernel.spatial.order,
-            "spatialBgOrderUsed": images.background.spatial.order,
-            "spatialBgParameters": images.background.coefficients.tolist(),
-            "nGood": fit.n_used,
-            "nBad": fit.n_rejected,
-            "nUnused": int(np.count_nonzero(fit.candidates.table["status"] == "unused")),
-            "nIterations": fit.n_iterations,
-            "converged": fit.converged,
-            "solver": fit.solution.solver,
-            "modelError": fit.model_error,
-            "templateFwhmPix": widths.template if widths.template is not None else float("nan"),
-            "scienceFwhmPix": widths.science if widths.science is not None else float("nan"),
-            "templateFwhmFrom": widths.template_from,
-            "scienceFwhmFrom": widths.science_from,
-            "rejectReasons": [f"{name}:{n}" for name, n in fit.candidates.counts().items() if name != "candidates"],
-            "skyWidth": images.sky_width,
-            "varianceScale": images.variance_scale,
-            "maskedFraction": images.masked_fraction,
-        }
-        for name, value in items.items():
-            self.metadata[name] = value
 
-
-def record_basis(metadata: TaskMetadata, spec: BasisSpec) -> None:
-    """Append the ``ALBasis*`` items."""
-    metadata.add("ALBasisNGauss", len(spec.sigmas))
-    metadata.add("ALBasisDegGauss", list(spec.degrees))
-    metadata.add("ALBasisSigGauss", list(spec.sigmas))
-    metadata.add("ALKernelSize", spec.size)
-    metadata.add("ALBasisMode", spec.mode)
+def _psf_of(exposure: Exposure, fwhm: float | None, origin: str) -> Psf | None:
+    """The exposure's PSF, else a Gaussian of the FWHM that was given or measured."""
+    if exposure.psf is not None or fwhm is None:
+        return exposure.psf
+    return gaussian_psf(fwhm, f"gaussian, FWHM {origin}")

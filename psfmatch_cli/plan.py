@@ -109,7 +109,7 @@ def make_plan(
     if kernel.spatial_kernel_order is not None:
         return Plan(direction, spec, pool, kernel.spatial_kernel_order, None, background_order)
     choice = choose_kernel_order(pool, background_order)
-    log.info("%s convolved: %s", direction.convolved, choice)
+    log.info("%s convolved, %d functions: %s", direction.convolved, len(basis), choice)
     return Plan(direction, spec, pool, choice.order, choice, background_order)
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from psfmatch_cli.basis import BasisSpec
 from psfmatch_cli.difference import Difference
 from psfmatch_cli.match import MatchResult
+from psfmatch_cli.metadata import TaskMetadata
 from psfmatch_cli.plan import Plan
 from psfmatch_cli.register import Registered, Widths
 
@@ -40,3 +44,43 @@ def summarise(
         "variance_scale": images.variance_scale,
         "masked_fraction": images.masked_fraction,
     }
+
+
+def match_items(plan: Plan, fit: MatchResult, images: Difference, widths: Widths) -> dict[str, Any]:
+    """Metadata items of a match, under the names of the upstream task where it has them."""
+    return {
+        "spatialConditionNum": fit.condition_number,
+        "spatialKernelSum": fit.kernel.center_sum,
+        "convolvedExposure": plan.direction.convolved.capitalize(),
+        "convolvedReason": plan.direction.reason,
+        "kernelBasisSet": "alard-lupton",
+        "nBasis": len(fit.kernel.basis),
+        "spatialModelType": fit.kernel.spatial.kind,
+        "spatialKernelOrderUsed": fit.kernel.spatial.order,
+        "spatialBgOrderUsed": images.background.spatial.order,
+        "spatialBgParameters": images.background.coefficients.tolist(),
+        "nGood": fit.n_used,
+        "nBad": fit.n_rejected,
+        "nUnused": int(np.count_nonzero(fit.candidates.table["status"] == "unused")),
+        "nIterations": fit.n_iterations,
+        "converged": fit.converged,
+        "solver": fit.solution.solver,
+        "modelError": fit.model_error,
+        "templateFwhmPix": widths.template if widths.template is not None else float("nan"),
+        "scienceFwhmPix": widths.science if widths.science is not None else float("nan"),
+        "templateFwhmFrom": widths.template_from,
+        "scienceFwhmFrom": widths.science_from,
+        "rejectReasons": [f"{name}:{n}" for name, n in fit.candidates.counts().items() if name != "candidates"],
+        "skyWidth": images.sky_width,
+        "varianceScale": images.variance_scale,
+        "maskedFraction": images.masked_fraction,
+    }
+
+
+def record_basis(metadata: TaskMetadata, spec: BasisSpec) -> None:
+    """Append the ``ALBasis*`` items."""
+    metadata.add("ALBasisNGauss", len(spec.sigmas))
+    metadata.add("ALBasisDegGauss", list(spec.degrees))
+    metadata.add("ALBasisSigGauss", list(spec.sigmas))
+    metadata.add("ALKernelSize", spec.size)
+    metadata.add("ALBasisMode", spec.mode)
