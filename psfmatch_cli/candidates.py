@@ -294,6 +294,13 @@ def _rank_in_cells(table: Table, region: Box, kernel: KernelConfig) -> None:
     table["rank"] = rank
 
 
+def total_snr(candidates: CandidateSet, core: int = 3) -> float:
+    """Signal to noise ratio of all candidates' cores together."""
+    table = candidates.table
+    rating = np.asarray(table["rating"])[np.asarray(table["status"]) != "refused"]
+    return float(np.sqrt(np.nansum(rating**2)) * (2 * core + 1))
+
+
 def cell_sizes(region: Box, kernel: KernelConfig) -> tuple[float, float]:
     """Width and height of the spatial cells, pixels: as configured, or larger to keep to max_candidates."""
     n_cells = np.ceil(region.width / kernel.size_cell_x) * np.ceil(region.height / kernel.size_cell_y)

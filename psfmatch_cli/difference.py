@@ -26,7 +26,7 @@ ENOUGH_SKY = 10_000
 #: Widths of the sky, in units of the predicted noise, that are mended, and the deviation that is worth it.
 WIDTH_LIMITS, WIDTH_TOLERANCE = (0.7, 1.4), 0.01
 #: Highest order of the polynomial through the sky of the difference.
-MAX_SKY_ORDER = 4
+MAX_SKY_ORDER = 6
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,7 @@ def _model_error(chi2: NDArray, power: NDArray) -> float:
     """Relative model error: the median over candidates of the residual beyond the noise over the signal."""
     good = np.isfinite(chi2) & np.isfinite(power) & (power > 0)
     # Only stars whose signal is well above the noise everywhere tell a model error from noise.
-    bright = good & (power > np.median(power[good])) if good.sum() > 3 else good
+    bright = good & (power > np.quantile(power[good], 0.75)) if good.sum() > 3 else good
     if not bright.any():
         return 0.0
     squared = np.median((chi2[bright] - 1.0) / power[bright])

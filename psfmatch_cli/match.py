@@ -29,6 +29,13 @@ from psfmatch_cli.spatial import SpatialLayout, SpatialSolution, SpatialSystem, 
 
 log = logging.getLogger(__name__)
 
+#: Fraction of the fitted candidates that must agree on a kernel, where there are more than a few.
+LEAST_AGREEMENT, FEW_CANDIDATES = 0.2, 10
+#: Agreeing candidates that may be chance coincidences, where most sources are in one image only.
+FEW_STARS = 6
+#: A kernel sum must exceed this times its own error.
+NO_SUM = 3.0
+
 
 @dataclass(frozen=True)
 class MatchResult:
@@ -208,6 +215,10 @@ class CandidatePool:
         sums, errors = (np.asarray(table[k])[self.rows[places]] for k in ("kernel_sum", "kernel_sum_err"))
         if not self.config.kernel_sum_clipping or len(sums) < 2:
             return 0
+        if self.config.kernel_sum_errors and (nothing := ~(sums > NO_SUM * errors)).any():
+            # No flux of the one image is in the other: such candidates agree with each other on nothing.
+            self.reason[places[nothing]] = "kernel-sum"
+            return int(nothing.sum())
         center, spread = kernel_sum_range(sums, errors if self.config.kernel_sum_errors else None)
         out = places[np.abs(sums - center) > self.config.max_ksum_sigma * spread]
         self.reason[out] = "kernel-sum"
@@ -284,7 +295,36 @@ def match(pool: CandidatePool, kernel_order: int, background_order: int | None) 
     if not converged:
         clean_singles(pool)
         places, solution, stats = _solve_and_assess(pool, layout)
+    _check_agreement(pool, len(places))
     return _result(pool, places, solution, stats, iterations, converged)
+
+
+def _check_agreement(pool: CandidatePool, n_used: int) -> None:
+    """Refuse a solution that hardly any candidate agrees with; warn of one that the lesser part agrees with.
+
+    Raises
+    ------
+    NoCandidatesError
+        If fewer than `LEAST_AGREEMENT` of the fitted candidates are left.
+    """
+    n_fitted = n_used + int(np.count_nonzero(pool.reason != ""))
+    counts = Counter(str(r) for r in pool.reason if r)
+    described = ", ".join(f"{n} {reason}" for reason, n in counts.most_common())
+    absent = int(np.count_nonzero(pool.candidates.table["reason"] == "in-one-image"))
+    chance = n_used < FEW_STARS and absent > 20 * n_used
+    if chance or (n_fitted >= FEW_CANDIDATES and n_used < LEAST_AGREEMENT * n_fitted):
+        raise NoCandidatesError(
+            f"only {n_used} of {n_fitted} kernel candidates agree on a kernel ({described}), and {absent} sources are "
+            "in one image only; do the two show the same field, and are they aligned?",
+            {**pool.candidates.counts(), **counts},
+        )
+    if n_used < 0.5 * n_fitted:
+        log.warning(
+            "only %d of %d kernel candidates agree on the kernel (%s): look at the difference before you believe it",
+            n_used,
+            n_fitted,
+            described,
+        )
 
 
 def clean_singles(pool: CandidatePool) -> None:

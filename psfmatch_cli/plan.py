@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from psfmatch_cli.basis import NEARLY_EQUAL, BasisSpec, alard_lupton_basis
-from psfmatch_cli.candidates import CandidateSet
+from psfmatch_cli.basis import NEARLY_EQUAL, BasisSpec, alard_lupton_basis, for_faint_field
+from psfmatch_cli.candidates import CandidateSet, total_snr
 from psfmatch_cli.choose import OrderChoice, choose_kernel_order, clearly_worse
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.match import CandidatePool
 from psfmatch_cli.settings import Settings
 
 log = logging.getLogger(__name__)
+
+#: Signal to noise ratio of all candidates together below which the basis does without its broadest terms.
+FAINT_FIELD = 1000.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ def make_plan(
     NoCandidatesError
         If none survives.
     """
+    if total_snr(candidates) < FAINT_FIELD:
+        spec = for_faint_field(spec)
     basis, kernel = alard_lupton_basis(spec), settings.kernel
     bad_mask_planes = tuple(settings.candidates.bad_mask_planes)
     exposures = (template, science) if direction.convolve_template else (science, template)

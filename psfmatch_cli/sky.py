@@ -73,7 +73,7 @@ def fit_sky(difference: MaskedImage, bad: NDArray[np.bool_], region: Box, kind: 
 def binned_sky(
     difference: MaskedImage, bad: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Parent positions and clipped means of the bins with enough usable pixels."""
+    """Mean parent positions and clipped means of the usable pixels of the bins that have enough of them."""
     height, width = difference.shape
     side = max(_SMALLEST_BIN, min(height, width) // _BINS)
     n_y, n_x = max(1, height // side), max(1, width // side)
@@ -86,7 +86,8 @@ def binned_sky(
             if np.count_nonzero(use) < _COVERAGE * use.size:
                 continue
             values = difference.image[y0:y1, x0:x1][use]
-            out.append((0.5 * (x0 + x1 - 1), 0.5 * (y0 + y1 - 1), _clipped_mean(values)))
+            rows, columns = np.nonzero(use)
+            out.append((x0 + columns.mean(), y0 + rows.mean(), _clipped_mean(values)))
     x, y, value = np.array(out, float).reshape(-1, 3).T
     return x + difference.xy0[0], y + difference.xy0[1], value
 
