@@ -23,6 +23,7 @@ DEAD_SIGMAS = 8.0
 #: Length of the pieces of rows and columns that are tested as a whole, and how far below sky and
 #: neighbours their mean must be: 2 sigma of a pixel are 11 sigma of the mean of 32.
 LINE_LENGTH = 32
+HOT_SIGMAS = 5.0
 LINE_SIGMAS = 2.0
 
 
@@ -151,15 +152,48 @@ def dead_lines(image: NDArray[np.float32], bad: NDArray[np.bool_], sky: Sky) -> 
     return _low_pieces(residual, low) | _low_pieces(residual.T, low).T
 
 
+def hot_lines(image: NDArray[np.float32], bad: NDArray[np.bool_], sky: Sky) -> NDArray[np.bool_]:
+    """Pieces of one or two rows or columns that are high as a whole: hot columns, bleeding, lines of garbage.
+
+    A piece of 32 pixels counts if three quarters of it are 5 sigma above the sky, and not more than half of
+    the pieces two and three lines to either side: no star is so long and so narrow.
+    """
+    if sky.sigma == 0:
+        return np.zeros(image.shape, bool)
+    with np.errstate(invalid="ignore"):
+        high = (image - sky.background > HOT_SIGMAS * sky.sigma) & ~bad
+    return _high_pieces(high) | _high_pieces(high.T).T
+
+
+def _high_pieces(high: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pieces of columns most of which is high, unlike the columns beside."""
+    height, width = high.shape
+    if height < LINE_LENGTH or width < 8:
+        return np.zeros(high.shape, bool)
+    fractions, lengths = _piece_means(high.astype(np.float32))
+    return np.repeat((fractions >= 0.75) & (_beside(fractions) <= 0.5), lengths, axis=0)
+
+
+def _piece_means(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Mean of each piece of each column, and the lengths of the pieces."""
+    height = len(values)
+    starts = np.arange(0, height - LINE_LENGTH + 1, LINE_LENGTH)
+    lengths = np.diff([*starts, height])
+    return np.add.reduceat(values, starts, axis=0) / lengths[:, None], lengths
+
+
+def _beside(means: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Median of the columns two and three to either side."""
+    width = means.shape[1]
+    padded = np.pad(means, ((0, 0), (3, 3)), mode="reflect")
+    return np.median([padded[:, 3 + k : 3 + k + width] for k in (-3, -2, 2, 3)], axis=0)
+
+
 def _low_pieces(residual: NDArray[np.float32], low: float) -> NDArray[np.bool_]:
     """Pieces of columns whose mean is below `low`, counts, as it is and relative to the columns beside."""
     height, width = residual.shape
     if height < LINE_LENGTH or width < 8:
         return np.zeros(residual.shape, bool)
-    starts = np.arange(0, height - LINE_LENGTH + 1, LINE_LENGTH)
-    lengths = np.diff([*starts, height])
-    means = np.add.reduceat(residual, starts, axis=0) / lengths[:, None]
-    padded = np.pad(means, ((0, 0), (3, 3)), mode="reflect")
-    beside = np.median([padded[:, 3 + k : 3 + k + width] for k in (-3, -2, 2, 3)], axis=0)
-    found = (means < low) & (means - beside < low)
+    means, lengths = _piece_means(residual)
+    found = (means < low) & (means - _beside(means) < low)
     return np.repeat(found, lengths, axis=0)

@@ -342,7 +342,7 @@ class ImagePsfMatchTask(Task):
         self.metadata["registrationOffsetPix"] = registered.offset
         widths = Widths.of(registered.exposure, science, template_fwhm, science_fwhm)
         if sources is None:
-            found = self.get_select_sources(science, psf_sigma=widths.science_sigma)
+            found = self.get_select_sources(science, psf_sigma=widths.search_sigma)
             sources, science = found.sources, science.with_pixels(found.mark(science.masked_image))
         return _Pair(registered, science, widths, sources)
 

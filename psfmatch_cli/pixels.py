@@ -192,13 +192,15 @@ def _flag_defects(pixels: Pixels, sky: noise.Sky, options: ReadOptions) -> None:
             _flag_saturation(pixels, found)
     count = pixels.flag(defects.dead_pixels(pixels.image, sky) & usable, "BAD")
     lines = pixels.flag(defects.dead_lines(pixels.image, ~usable, sky) & usable, "BAD")
-    if count or lines:
+    hot = pixels.flag(defects.hot_lines(pixels.image, ~usable, sky) & usable, "BAD")
+    if count or lines or hot:
         log.info(
-            "%s: %d pixels are BAD: more than %g sigma below the sky; %d in low pieces of rows and columns",
+            "%s: %d pixels are BAD: more than %g sigma below the sky; %d and %d in low and high pieces of lines",
             pixels.where,
             count,
             defects.DEAD_SIGMAS,
             lines,
+            hot,
         )
 
 

@@ -16,6 +16,9 @@ from psfmatch_cli.psf import FWHM_PER_SIGMA
 
 log = logging.getLogger(__name__)
 
+#: FWHM, pixels, for the search of sources in an image that has no star to measure it.
+COMMON_FWHM = 3.5
+
 
 @dataclass(frozen=True)
 class Registered:
@@ -84,9 +87,13 @@ class Widths:
     science_from: str
 
     @property
-    def science_sigma(self) -> float | None:
-        """Gaussian sigma of the science PSF, pixels."""
-        return None if self.science is None else self.science / FWHM_PER_SIGMA
+    def search_sigma(self) -> float:
+        """Gaussian sigma with which the science image is searched, pixels: of its PSF, else of the template's.
+
+        Without stars to measure either (a warning says so) it is that of a common seeing; nothing but the search
+        uses it then.
+        """
+        return (self.science or self.template or COMMON_FWHM) / FWHM_PER_SIGMA
 
     @classmethod
     def of(

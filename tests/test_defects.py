@@ -6,6 +6,7 @@ from psfmatch_cli.defects import (
     dead_lines,
     dead_pixels,
     find_saturation,
+    hot_lines,
     saturated_pixels,
 )
 from psfmatch_cli.noise import measure_sky
@@ -177,3 +178,18 @@ def test_images_too_small_for_lines_have_none():
     image = np.random.default_rng(16).normal(1000, 30, (20, 6)).astype(np.float32)
     bad = np.zeros(image.shape, bool)
     assert not dead_lines(image, bad, measure_sky(image, bad)).any()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_high_piece_of_a_line_is_found_and_stars_are_not(axis):
+    rng = np.random.default_rng(16)
+    image = field(rng, n_stars=60)
+    if axis:
+        image = np.ascontiguousarray(image.T)
+    good = np.zeros(image.shape, bool)
+    assert not hot_lines(image, good, measure_sky(image, good)).any()
+    image[64:192, 100:102] = rng.uniform(1000, 60000, (128, 2))
+    found = hot_lines(image, good, measure_sky(image, good))
+    assert found[64:192, 100:102].all()
+    assert np.delete(found, [100, 101], axis=1).sum() == 0
+    assert not found[:64].any()
