@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 LEAST_AGREEMENT, FEW_CANDIDATES = 0.2, 10
 #: Agreeing candidates that may be chance coincidences, where most sources are in one image only.
 FEW_STARS = 6
-#: A kernel sum must exceed this times its own error.
+#: Number of errors by which a kernel sum must differ from 0.
 NO_SUM = 3.0
 
 
@@ -215,7 +215,7 @@ class CandidatePool:
         sums, errors = (np.asarray(table[k])[self.rows[places]] for k in ("kernel_sum", "kernel_sum_err"))
         if not self.config.kernel_sum_clipping or len(sums) < 2:
             return 0
-        if self.config.kernel_sum_errors and (nothing := ~(sums > NO_SUM * errors)).any():
+        if self.config.kernel_sum_errors and (nothing := precisely_nothing(sums, errors)).any():
             # No flux of the one image is in the other: such candidates agree with each other on nothing.
             self.reason[places[nothing]] = "kernel-sum"
             return int(nothing.sum())
@@ -250,6 +250,14 @@ def kernel_sum_range(
     weights = 1.0 / np.hypot(errors, 1e-3 * np.abs(np.median(sums))) ** 2
     center = weighted_median(sums, weights)
     return center, np.hypot(errors, 1.4826 * weighted_median(np.abs(sums - center), weights))
+
+
+def precisely_nothing(sums: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Sums that are 0 within their errors though these would show a sum like the others'."""
+    significant = sums > NO_SUM * errors
+    if not significant.any():
+        return np.zeros(len(sums), bool)
+    return ~significant & (NO_SUM * errors < np.median(sums[significant]))
 
 
 def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:

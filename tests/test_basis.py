@@ -8,6 +8,7 @@ from psfmatch_cli.basis import (
     alard_lupton_basis,
     basis_spec,
     explicit_spec,
+    for_faint_field,
     gaussian_ladder,
     kernel_size_for,
     renormalisation,
@@ -17,8 +18,8 @@ from psfmatch_cli.errors import UsageError
 from psfmatch_cli.psf import FWHM_PER_SIGMA
 
 DEFAULT = explicit_spec(21, [0.7, 1.5, 3.0], [4, 2, 2])
-#: As upstream: without the wing Gaussian, and kernels from 21 pixels on.
-UPSTREAM = KernelConfig(wing_gaussian=False, kernel_size_min=21)
+#: As upstream: without the wing Gaussian, kernels from 21 pixels on, as wide as their Gaussians ask for.
+UPSTREAM = KernelConfig(wing_gaussian=False, kernel_size_min=21, kernel_size_per_fwhm=0.0)
 SPECS = [DEFAULT, explicit_spec(3, [0.5], [1]), explicit_spec(35, [0.4, 2.2, 9.0], [3, 6, 0])]
 
 #: Index: values at [10, 10], [10, 11], [11, 10], [12, 13] of the default basis.
@@ -111,6 +112,15 @@ def test_the_wing_is_one_more_gaussian_and_does_not_change_the_size():
     assert winged.sigmas == (*plain.sigmas, 2 * plain.sigmas[-1])
     assert winged.degrees == (*plain.degrees, 0)
     assert winged.size == plain.size
+
+
+def test_faint_fields_are_spared_the_broad_terms():
+    winged = basis_spec(2.5, 5, KernelConfig())
+    spared = for_faint_field(winged)
+    assert (spared.sigmas, spared.degrees) == (winged.sigmas[:-1], (4, 2, 0))
+    assert (spared.size, spared.mode) == (winged.size, winged.mode)
+    plain = basis_spec(2.5, 5, KernelConfig(wing_gaussian=False))
+    assert for_faint_field(plain) is plain
 
 
 @pytest.mark.parametrize(("target", "reference"), [(None, 3.0), (3.0, None), (None, None), (3.0, 3.0)])

@@ -9,10 +9,10 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from made_pairs import exposure, gaussian_stars
 
-from psfmatch_cli.candidates import REASONS, CandidateSet, cut_stamps, select_candidates
+from psfmatch_cli.candidates import REASONS, CandidateSet, cell_sizes, cut_stamps, select_candidates, total_snr
 from psfmatch_cli.config import CandidateConfig, KernelConfig
 from psfmatch_cli.errors import InputError, NoCandidatesError, UsageError
-from psfmatch_cli.exposure import Exposure
+from psfmatch_cli.exposure import Box, Exposure
 
 SHAPE, KERNEL_SIZE, HALF = (200, 240), 15, 15
 #: Half side of the square that must be clean: the kernel's half side and the core.
@@ -155,10 +155,10 @@ def test_boxes_that_leave_too_few_fitted_pixels_are_refused():
 
 
 def test_faint_sources_are_refused():
-    sources = source_list(psf_flux=[2000.0, 100.0, -500.0, np.nan], psf_flux_err=[10.0, 10.0, 10.0, 10.0])
+    sources = source_list(psf_flux=[2000.0, 50.0, -500.0, np.nan], psf_flux_err=[10.0, 10.0, 10.0, 10.0])
     made = select(sources, *images())
     assert reasons(made) == ["", "faint", "faint", ""]
-    np.testing.assert_array_equal(made.table["snr"], [200.0, 10.0, -50.0, np.nan])
+    np.testing.assert_array_equal(made.table["snr"], [200.0, 5.0, -50.0, np.nan])
 
 
 def test_the_limit_of_faintness_is_a_setting():
@@ -200,6 +200,14 @@ def test_ranks_follow_the_rating_within_cells():
         (0, 1, 0),
     ]
     assert table["rating"][1] > table["rating"][2] > table["rating"][0] > 5
+
+
+def test_cells_grow_where_there_would_be_too_many_candidates():
+    region = Box(0, 0, 1279, 1279)
+    # Ten by ten cells with five candidates each are as many as may be used, or four times as many.
+    assert cell_sizes(region, KernelConfig(n_star_per_cell=5, max_candidates=500)) == (128.0, 128.0)
+    assert cell_sizes(region, KernelConfig(n_star_per_cell=5, max_candidates=125)) == (256.0, 256.0)
+    assert cell_sizes(region, KernelConfig(n_star_per_cell=0)) == (128.0, 128.0)
 
 
 def test_cells_start_at_the_first_pixel_wherever_that_is():
@@ -287,6 +295,15 @@ def test_the_log_counts_what_was_refused(caplog):
     with caplog.at_level(logging.INFO, logger="psfmatch_cli.candidates"):
         select(source_list(), template, science)
     assert "candidates: 3 of 4 sources (refused: 1 science-mask)" in caplog.text
+
+
+def test_the_signal_to_noise_ratios_of_all_cores_add_in_quadrature():
+    template, science = images()
+    mark(science, 60, 50, "SAT")
+    made = select(source_list(), template, science)
+    rating = np.asarray(made.table["rating"])[1:]
+    # Mean significances of 49 pixels of noise 1.
+    assert total_snr(made) == pytest.approx(7 * np.sqrt((rating**2).sum()), rel=1e-12)
 
 
 def test_copies_have_tables_of_their_own():

@@ -43,7 +43,8 @@ def test_a_varying_kernel_gets_its_order(pairs, order):
     # Nothing keeps the next order from being a little better: the true kernel varies inside the stamps, too.
     assert choice.order in (order, order + 1)
     assert choice.scores[order] < choice.scores[order - 1]
-    assert choice.n_candidates == len(STARS)
+    # Limits of three sigmas may cost one or two of 81.
+    assert len(STARS) - 2 <= choice.n_candidates <= len(STARS)
     assert sorted(choice.scores) == list(range(MAX_ORDER + 1))
 
 
@@ -59,7 +60,8 @@ def test_a_constant_kernel_gets_a_low_order(pairs):
 
 @pytest.mark.parametrize(("n", "highest"), [(3, 0), (7, 0), (8, 1), (13, 1), (14, 2), (21, 2), (22, 3)])
 def test_few_candidates_allow_low_orders_only(pairs, n, highest):
-    choice = choose_kernel_order(pool_of(pairs[0], slice(n), n_star_per_cell=0), 0)
+    unclipped = {"single_kernel_clipping": False, "kernel_sum_clipping": False}
+    choice = choose_kernel_order(pool_of(pairs[0], slice(n), n_star_per_cell=0, **unclipped), 0)
     assert max(choice.scores) == highest
     assert choice.n_candidates == n
 
@@ -89,21 +91,13 @@ def test_left_out_scores_tell_a_right_order_from_a_wrong_one(pairs):
 
 def test_a_choice_describes_itself(pairs):
     choice = choose_kernel_order(pool_of(pairs[0], slice(9)), 0)
-    assert str(choice).startswith(
-        f"order {choice.order} from {choice.n_candidates} candidates (left-out residual power"
-    )
+    assert str(choice).startswith(f"order {choice.order} from {choice.n_candidates} candidates (left-out residual")
 
 
 def test_nobody_left_is_an_error(pairs):
-    pair = pairs[0]
-    image = pair.science.image.copy()
-    rng = np.random.default_rng(1)
-    image += (1e4 * (rng.random(SHAPE) < 0.01)).astype(np.float32)
-    from dataclasses import replace
-
-    broken = replace(pair, science=pair.science.with_pixels(replace(pair.science.masked_image, image=image)))
-    with pytest.raises(NoCandidatesError, match="all .* kernel candidates were rejected"):
-        choose_kernel_order(pool_of(broken), 0)
+    # Residuals of noise have an rms of 1.
+    with pytest.raises(NoCandidatesError, match=r"all 81 kernel candidates were rejected \(81 single-fit\)"):
+        choose_kernel_order(pool_of(pairs[0], candidate_residual_std_max=0.5), 0)
 
 
 def test_one_outlier_does_not_decide():

@@ -89,7 +89,7 @@ def test_stars_vanish_and_the_sky_has_the_noise_of_the_variance(forward):
     kernel = result.psf_matching_kernel
     table = result.kernel_cell_set.table[result.kernel_cell_set.table["status"] == "used"]
     error = np.median(table["kernel_sum_err"]) / np.sqrt(len(table))
-    assert error < 2e-3 * scale
+    assert error < 4e-3 * scale
     assert kernel.center_sum == pytest.approx(scale, abs=4 * error)
     squares = (kernel.image(*kernel.spatial.region.center) ** 2).sum()
     expected = 4.0 + squares if forward else 4.0 * squares * RATIO**2 + RATIO**2
@@ -198,7 +198,7 @@ def test_no_more_is_masked_than_the_kernel_reaches(forward):
 
 @pytest.mark.parametrize("forward", [True, False])
 def test_a_background_is_refined_on_the_sky(forward):
-    truth = plane(SHAPE, [60.0, -2.0, 1.5, 1.0, 0.5, -1.0], xy0=(100, -50))
+    truth = plane(SHAPE, [60.0, -8.0, 5.0, 4.0, 2.0, -4.0], xy0=(100, -50))
     template, science, stars = pair(forward, background=truth)
     result = subtracted(template, science, stars, forward)
     inner = np.isfinite(result.subtracted_exposure.image)
@@ -208,11 +208,14 @@ def test_a_background_is_refined_on_the_sky(forward):
     # Noise of 2.5 on 5e4 pixels for six parameters: 0.03; the bins' surface is worse at its corners.
     assert (found - expected)[inner].std() < 0.15
     assert abs((found - expected)[inner].mean()) < 0.1
+    # Counts of 4 that no plane holds leave the kernel and its candidates alone.
+    assert result.summary["n_rejected"] <= 1
+    assert result.psf_matching_kernel.center_sum == pytest.approx(RATIO if forward else 1 / RATIO, rel=0.01)
     assert result.summary["sky_width"] == pytest.approx(1.0, abs=0.03)
 
 
 def test_the_refinement_can_be_switched_off_and_limited():
-    truth = plane(SHAPE, [60.0, -2.0, 1.5, 1.0, 0.5, -1.0], xy0=(100, -50))
+    truth = plane(SHAPE, [60.0, -8.0, 5.0, 4.0, 2.0, -4.0], xy0=(100, -50))
     inputs = pair(background=truth)
     off = subtracted(*inputs, kernel={"refine_background": False})
     limited = subtracted(*inputs, kernel={"spatial_bg_order": 1})

@@ -73,15 +73,16 @@ def test_a_known_kernel_and_background_come_back_from_one_star():
 
 
 def test_two_gaussians_differ_by_their_second_moments():
-    v, u = np.mgrid[-30:31, -30:31]
+    v, u = np.mgrid[-36:37, -36:37]
     narrow, wide = (np.exp(-0.5 * (u**2 + v**2) / s**2) / (2 * np.pi * s**2) for s in (1.5, 2.2))
     images = [1e4 * narrow[None], 3e4 * wide[None]]
-    ones, usable = np.ones((1, 61, 61)), np.ones((1, 61, 61), bool)
+    ones, usable = np.ones((1, 73, 73)), np.ones((1, 73, 73), bool)
     stamps = Stamps(np.zeros(1, int), np.zeros(1), np.zeros(1), *images, ones, ones, usable, usable)
     basis = alard_lupton_basis(basis_spec(1.5 * FWHM_PER_SIGMA, 2.2 * FWHM_PER_SIGMA, KernelConfig()))
     fitted = fit_stamps(stamps, basis, convolve_template=True, fit_background=True, levels=(0.0, 0.0))
     kernel = np.tensordot(fitted.solutions[0, :-1], basis.images, axes=1)
-    v, u = np.mgrid[-13:14, -13:14]
+    half = basis.size // 2
+    v, u = np.mgrid[-half : half + 1, -half : half + 1]
     # The span holds no Gaussian of exactly the difference; polynomials of degree 4 make up for that.
     assert kernel.sum() == pytest.approx(3.0, rel=1e-4)
     assert (kernel * u**2).sum() / kernel.sum() == pytest.approx(2.2**2 - 1.5**2, rel=2e-3)

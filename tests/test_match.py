@@ -233,13 +233,32 @@ def test_one_candidate_is_enough_for_a_constant_kernel(clean):
 
 
 def test_nobody_left_is_an_error_with_counts(clean):
-    pair = clean
-    for star in range(len(STARS)):
-        pair = changed(pair, 3, -2, [[1e4, 1e4]], star=star)
+    # Residuals of noise have an rms of 1.
     with pytest.raises(NoCandidatesError, match=r"all 25 kernel candidates were rejected \(25 single-fit\)") as caught:
-        match(pool_of(pair), 0, 1)
+        match(pool_of(clean, candidate_residual_std_max=0.5), 0, 1)
     assert caught.value.counts["single-fit"] == 25
     assert caught.value.exit_code == 3
+
+
+def test_stars_that_agree_on_nothing_are_an_error(clean):
+    rng, pair = np.random.default_rng(1), clean
+    for star in range(len(STARS)):
+        pair = changed_star(pair, factor=np.exp(rng.normal()), star=star)
+    # Every star has a kernel sum of its own, from a quarter to four times the others'.
+    with pytest.raises(NoCandidatesError, match=r"only \d of 25 kernel candidates agree on a kernel \(") as caught:
+        match(pool_of(pair, n_star_per_cell=0), 0, None)
+    assert caught.value.counts["kernel-sum"] > 0
+
+
+def test_a_minority_that_agrees_is_a_warning(clean, caplog):
+    rng, pair = np.random.default_rng(1), clean
+    for star in range(14):
+        # Displaced on either side, each by another amount: no second group agrees on another kernel.
+        pair = changed_star(pair, shift=rng.choice([-1, 1]) * rng.uniform(0.4, 2.0), star=star)
+    with caplog.at_level(logging.WARNING, logger="psfmatch_cli.match"):
+        result = match(pool_of(pair, n_star_per_cell=0), 0, None)
+    assert result.n_used <= 11
+    assert f"only {result.n_used} of 25 kernel candidates agree on the kernel" in caplog.text
 
 
 def test_the_loop_ends_after_its_rounds(clean):
@@ -249,6 +268,32 @@ def test_the_loop_ends_after_its_rounds(clean):
     assert fates(result) == {ODD: ("rejected", "spatial-fit")}
     # The final fit is without the star rejected in the last round.
     assert result.n_used == len(STARS) - 1
+
+
+def test_own_constants_keep_a_curved_background_out_of_the_kernel():
+    # Curved by 15 counts, three times the noise: no plane through the candidates fits it.
+    background = plane(SHAPE, [40.0, 6.0, -5.0, 6.0, 3.0, -4.0])
+    pair = make_pair(known_kernel(0, SHAPE), STARS, background=background, noise=5.0)
+    result = match(pool_of(pair, n_star_per_cell=0), 0, None)
+    assert fates(result) == {}
+    assert result.kernel.center_sum == pytest.approx(1.25, abs=0.005)
+    # What is returned is the plane through the candidates; the sky of the difference has the rest.
+    assert result.background.spatial.order == 1
+    np.testing.assert_allclose(result.background.coefficients, [40.0, 6.0, -5.0], atol=4.0)
+    assert match(pool_of(pair, n_star_per_cell=0), 0, 1).n_used < result.n_used
+
+
+def test_own_constants_agree_with_a_model_that_holds(clean):
+    own, model = match(pool_of(clean), 0, None), match(pool_of(clean), 0, 1)
+    error = np.nanmin(own.candidates.table["kernel_sum_err"])
+    assert own.kernel.center_sum == pytest.approx(model.kernel.center_sum, abs=2 * error)
+    # The constants of 25 stamps of 289 pixels: half a count each, a tenth on average.
+    np.testing.assert_allclose(own.background.coefficients, model.background.coefficients, atol=0.5)
+
+
+def test_few_candidates_have_a_constant_background(clean):
+    assert match(pool_of(clean, rows=slice(8), n_star_per_cell=0), 0, None).background.spatial.order == 0
+    assert match(pool_of(clean, rows=slice(9), n_star_per_cell=0), 0, None).background.spatial.order == 1
 
 
 def test_without_a_background_none_is_fitted():

@@ -118,6 +118,7 @@ def pool_of(run: Run, exposures: tuple[Exposure, Exposure]) -> CandidatePool:
         kernel_size_min=21,
         kernel_sum_errors=False,
         correct_noise_bias=False,
+        n_star_per_cell=3,
         fit_for_background=run.background,
         spatial_model_type=run.kind,
     )

@@ -9,7 +9,7 @@ from astropy.wcs import WCS
 from made_pairs import exposure, gaussian_pair, gaussian_stars
 
 from psfmatch_cli.config import WarpConfig
-from psfmatch_cli.errors import RegistrationError
+from psfmatch_cli.errors import RegistrationError, UsageError
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.psf import FWHM_PER_SIGMA, gaussian_psf
 from psfmatch_cli.register import Widths, fwhm_of, register
@@ -109,9 +109,10 @@ def test_widths_know_where_they_came_from(caplog):
         widths = Widths.of(starry(), replace(starry(), psf=gaussian_psf(3.0, "a file")), 2.5, None)
     assert (widths.template, widths.template_from) == (2.5, "given")
     assert widths.science_from == "PSF, a file"
-    assert widths.science_sigma == pytest.approx(widths.science / FWHM_PER_SIGMA, abs=1e-12)
     assert "FWHM: template 2.50 px (given), science 3.0" in caplog.text
 
 
-def test_an_unknown_width_has_no_sigma():
-    assert Widths(2.0, None, "given", "not measurable").science_sigma is None
+@pytest.mark.parametrize("fwhm", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_given_fwhm_must_be_positive(fwhm):
+    with pytest.raises(UsageError, match="the FWHM of the science image must be a positive number of pixels"):
+        fwhm_of(starry(), fwhm, "science")

@@ -84,6 +84,22 @@ def test_equations_can_be_picked(rng):
     np.testing.assert_array_equal(picked.n_pixels, [30, 30])
 
 
+def test_eliminating_the_constant_leaves_the_other_parameters(rng):
+    design, target, weight = rng.normal(size=(3, 4, 60)), rng.normal(size=(3, 60)), rng.uniform(0.5, 2.0, size=(3, 60))
+    made = normal_equations(design, target, weight, True)
+    whole, reduced = solve_each(made), solve_each(made.without_last())
+    # The same system, one step of the elimination done first.
+    np.testing.assert_allclose(reduced, whole[:, :-1], rtol=1e-10)
+    np.testing.assert_allclose(made.best_last(reduced), whole[:, -1], rtol=1e-10)
+    np.testing.assert_allclose(made.without_last().chi2(reduced), made.chi2(whole), rtol=1e-10)
+
+
+def test_a_candidate_without_pixels_has_nothing_to_eliminate(rng):
+    made = normal_equations(rng.normal(size=(1, 2, 9)), rng.normal(size=(1, 9)), np.zeros((1, 9)), True)
+    assert not made.without_last().matrix.any()
+    assert made.best_last(np.ones((1, 2))).tolist() == [0.0]
+
+
 def test_a_known_kernel_and_background_come_back(rng):
     basis = small_basis()
     coefficients = rng.normal(size=len(basis))
