@@ -13,7 +13,7 @@ from psfmatch_cli.background import clipped_mean_std
 from psfmatch_cli.basis import KernelBasis
 from psfmatch_cli.candidates import CandidateSet, cut_stamps
 from psfmatch_cli.config import KernelConfig
-from psfmatch_cli.errors import NoCandidatesError
+from psfmatch_cli.errors import FitError, NoCandidatesError
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.fit import (
     FittedStamps,
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 LEAST_AGREEMENT, FEW_CANDIDATES = 0.2, 10
 #: Agreeing candidates that may be chance coincidences, where most sources are in one image only.
 FEW_STARS = 6
+#: Largest factor by which the limits of residuals follow what is usual.
+MAX_TYPICAL = 3.0
 #: Number of errors by which a kernel sum must differ from 0.
 NO_SUM = 3.0
 
@@ -200,7 +202,7 @@ class CandidatePool:
         relative to theirs.
         """
         with np.errstate(invalid="ignore"):
-            typical = max(1.0, np.nanmedian(stats.rms)) if np.isfinite(stats.rms).any() else 1.0
+            typical = np.clip(np.nanmedian(stats.rms), 1.0, MAX_TYPICAL) if np.isfinite(stats.rms).any() else 1.0
             fine = (np.abs(stats.mean) <= self.config.candidate_residual_mean_max * typical) & (
                 stats.rms <= self.config.candidate_residual_std_max * typical
             )
@@ -304,6 +306,7 @@ def match(pool: CandidatePool, kernel_order: int, background_order: int | None) 
         clean_singles(pool)
         places, solution, stats = _solve_and_assess(pool, layout)
     _check_agreement(pool, len(places))
+    _check_sum(solution, pool)
     return _result(pool, places, solution, stats, iterations, converged)
 
 
@@ -332,6 +335,22 @@ def _check_agreement(pool: CandidatePool, n_used: int) -> None:
             n_used,
             n_fitted,
             described,
+        )
+
+
+def _check_sum(solution: SpatialSolution, pool: CandidatePool) -> None:
+    """Refuse a kernel that takes flux to nothing.
+
+    Raises
+    ------
+    FitError
+        If the kernel sum at the centre is not positive.
+    """
+    kernel, _ = solution.models(pool.basis)
+    if not kernel.center_sum > 0:
+        raise FitError(
+            f"the kernel sum is {kernel.center_sum:.3g}, but a flux ratio is positive; do the images show the same "
+            "field, and is the sharper one convolved?"
         )
 
 
