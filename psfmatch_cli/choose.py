@@ -105,7 +105,8 @@ def left_out_scores(pool: CandidatePool, layout: SpatialLayout) -> NDArray[np.fl
     folds = np.unique(pool.cells[places], return_inverse=True)[1] % N_FOLDS
     if folds.max() == 0:
         folds = np.arange(len(places)) % N_FOLDS
-    parts = {fold: pool.system(fitted.take(folds == fold), layout) for fold in np.unique(folds)}
+    light = fitted.without_pixels()
+    parts = {fold: pool.system(light.take(folds == fold), layout) for fold in np.unique(folds)}
     whole = SpatialSystem(*(sum(getattr(p, k) for p in parts.values()) for k in ("matrix", "vector", "noise")))
     local = np.zeros((len(places), fitted.solutions.shape[1]))
     for fold, own in parts.items():
@@ -114,6 +115,6 @@ def left_out_scores(pool: CandidatePool, layout: SpatialLayout) -> NDArray[np.fl
             parameters, _ = (whole - own).solve()
         except FitError:
             parameters = np.full(layout.n_parameters, np.nan)
-        local[inside] = pool.local(fitted.take(inside), layout, parameters)
+        local[inside] = pool.local(light.take(inside), layout, parameters)
     score = residuals(fitted, local).score
     return np.where(np.isfinite(score), score, np.inf)

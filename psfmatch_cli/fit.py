@@ -69,6 +69,10 @@ class FittedStamps:
         """Some of the candidates, by index or by a boolean array."""
         return replace(self, **{name: getattr(self, name)[index] for name in _PER_CANDIDATE})
 
+    def without_pixels(self) -> FittedStamps:
+        """The same candidates with their equations alone: cheap to take apart."""
+        return replace(self, **{name: getattr(self, name)[..., :0] for name in _PER_PIXEL})
+
     def joined(self, other: FittedStamps) -> FittedStamps:
         """These candidates and those of `other`."""
         mine, theirs = self.equations, other.equations
@@ -88,6 +92,7 @@ MAX_MODEL_ERROR = 0.1
 #: Least residual power, in units of the noise: the noise of one source's power does not let it be smaller.
 LEAST_POWER = 0.2
 
+_PER_PIXEL = ("design", "target", "target_variance", "convolved_variance", "variance_transform", "usable")
 _PER_CANDIDATE = tuple(f.name for f in fields(FittedStamps) if f.name not in ("basis", "side"))
 
 

@@ -177,7 +177,7 @@ class CandidatePool:
         while len(new := self.build(self.visit())):
             # All that were ever fitted are judged along: a few new ones cannot tell what is usual.
             built = np.flatnonzero(self.index >= 0)
-            fitted = self.at(built)
+            built, fitted = built[np.argsort(self.index[built])], self.fitted
             stats = residuals(fitted, fitted.solutions)
             n_basis = len(self.basis)
             sums = fitted.solutions[:, :n_basis] @ self.basis.images.sum(axis=(1, 2))
