@@ -50,6 +50,10 @@ class RealPair:
         Of the science image, pixels, for injected stars.
     options : dict of str to str
         Options of `subtract` that name further files.
+    folder : str, optional
+        Where the files are, if not in the folder of the pair's name.
+    peer : bool
+        Whether there is another program's difference on this grid.
     """
 
     template: str
@@ -57,6 +61,8 @@ class RealPair:
     gain: float
     fwhm: float
     options: dict[str, str] = field(default_factory=dict)
+    folder: str = ""
+    peer: bool = True
 
 
 PAIRS = {
@@ -66,6 +72,15 @@ PAIRS = {
         4.76,
         2.49,
         {"--template-mask": "template_mask.fits.gz", "--science-mask": "science_aligned_mask.fits.gz"},
+    ),
+    "sdss-r-own-wcs": RealPair(
+        "template.fits.gz",
+        "science.fits.gz",
+        4.76,
+        2.49,
+        {"--template-mask": "template_mask.fits.gz", "--science-mask": "science_mask.fits.gz"},
+        folder="sdss-r",
+        peer=False,
     ),
     "eso085": RealPair("template.fit", "science.fit", 1.5, 2.92),
     "nircam-a2744": RealPair(
@@ -99,17 +114,16 @@ def normalised_sky(science: NDArray, difference: NDArray, noise: NDArray, usable
 
 
 def score(name: str, folder: Path, pair: RealPair, ours: Planes) -> list[dict[str, Any]]:
-    """Rows of both programs."""
+    """Rows of the programs that have a difference."""
     science = read_image(folder / pair.science)
-    differences = {"psfmatch": ours.image, "peer": read_image(folder / "peer_difference.fits.gz")}
-    noise = {
-        "psfmatch": np.sqrt(np.where(ours.usable, ours.variance, np.nan)),
-        "peer": read_image(folder / "peer_noise.fits.gz"),
-    }
-    peer_good = read_image(folder / "peer_mask.fits.gz") == 0
-    usable = {"psfmatch": ours.usable, "peer": peer_good & np.isfinite(differences["peer"])}
+    differences, usable = {"psfmatch": ours.image}, {"psfmatch": ours.usable}
+    noise = {"psfmatch": np.sqrt(np.where(ours.usable, ours.variance, np.nan))}
+    if pair.peer:
+        differences["peer"] = read_image(folder / "peer_difference.fits.gz")
+        noise["peer"] = read_image(folder / "peer_noise.fits.gz")
+        usable["peer"] = (read_image(folder / "peer_mask.fits.gz") == 0) & np.isfinite(differences["peer"])
     scores = metrics.score_pair(science, differences, usable, pair.gain)
-    common = usable["psfmatch"] & usable["peer"]
+    common = np.logical_and.reduce(list(usable.values()))
     rows = []
     for program, result in scores.items():
         sky = normalised_sky(science, differences[program], noise[program], common)
@@ -171,7 +185,8 @@ def _header(path: Path) -> fits.Header:
 
 def run_pair(name: str, unit: float, options: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
     """Rows of one pair: ours with the time and candidates, then the peer's."""
-    folder, pair = data_folder() / name, PAIRS[name]
+    pair = PAIRS[name]
+    folder = data_folder() / (pair.folder or name)
     output = work / "difference.fits"
     seconds = subtract(folder, pair, folder / pair.science, output, options.options.split())
     ours, metadata = read_planes(output), read_metadata(output)

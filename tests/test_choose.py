@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from made_pairs import MadePair, known_kernel, make_pair, plane, small_basis, star_grid
 
+from made_pairs import MadePair, known_kernel, make_pair, plane, small_basis, star_grid
 from psfmatch_cli.candidates import select_candidates
 from psfmatch_cli.choose import MAX_GAIN, MAX_ORDER, choose_kernel_order, clearly_worse, left_out_scores, robust_mean
 from psfmatch_cli.config import CandidateConfig, KernelConfig

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 import reference_direct as direct
 from made_pairs import box_of, convolved_truth, known_kernel
-
 from psfmatch_cli.convolve import convolve, correlated_variance_factor, dilate_mask, fill_bad, square_terms
 from psfmatch_cli.errors import InputError
 from psfmatch_cli.exposure import DEFAULT_PLANES, MaskedImage

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from star_fields import NOISE, add_star, flux_of_snr, noisy_exposure, star_field
 
 from psfmatch_cli.background import fit_background
 from psfmatch_cli.config import DetectionConfig
@@ -12,6 +11,7 @@ from psfmatch_cli.errors import InputError, UsageError
 from psfmatch_cli.exposure import DEFAULT_PLANES, Exposure, MaskedImage
 from psfmatch_cli.psf import FWHM_PER_SIGMA, gaussian_psf
 from psfmatch_cli.smoothing import convolve_separable, smoothing_profile
+from star_fields import NOISE, add_star, flux_of_snr, noisy_exposure, star_field
 
 FWHM = 3.0
 SIGMA = FWHM / FWHM_PER_SIGMA

@@ -6,8 +6,8 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
-from made_pairs import flux_at, gaussian_pair, plane, with_source
 
+from made_pairs import flux_at, gaussian_pair, plane, with_source
 from psfmatch_cli.config import KernelConfig, SubtractionConfig
 from psfmatch_cli.difference import (
     robust_width,

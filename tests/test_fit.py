@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 import reference_direct as direct
 from made_pairs import known_kernel, small_basis
-
 from psfmatch_cli.basis import alard_lupton_basis, basis_spec
 from psfmatch_cli.candidates import Stamps
 from psfmatch_cli.config import KernelConfig

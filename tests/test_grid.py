@@ -2,10 +2,10 @@ import logging
 
 import numpy as np
 import pytest
-from sky_fields import blank, make_wcs
 
 from psfmatch_cli.errors import RegistrationError
 from psfmatch_cli.grid import SkyMap, compare_grids, find_overlap
+from sky_fields import blank, make_wcs
 
 SHAPE = (120, 160)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from astropy.wcs import WCS
-from made_pairs import exposure, gaussian_pair, plane
 
+from made_pairs import exposure, gaussian_pair, plane
 from psfmatch_cli.config import CandidateConfig, DetectionConfig, KernelConfig
 from psfmatch_cli.detect import Detection
 from psfmatch_cli.errors import InputError, NoCandidatesError, RegistrationError, UsageError

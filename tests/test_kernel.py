@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+
 import reference_direct as direct
 from made_pairs import box_of, known_kernel, plane
-
 from psfmatch_cli.errors import UsageError
 from psfmatch_cli.exposure import Box
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel, exponent_pairs, n_terms

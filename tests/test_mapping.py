@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from sky_fields import make_wcs
 
 from psfmatch_cli.grid import SkyMap
 from psfmatch_cli.mapping import POSITION_TOLERANCE, map_pixels
+from sky_fields import make_wcs
 
 SHAPE = (150, 130)
 

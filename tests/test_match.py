@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_pairs import MadePair, gaussian_stars, known_kernel, make_pair, plane, small_basis, star_grid
 
+from made_pairs import MadePair, gaussian_stars, known_kernel, make_pair, plane, small_basis, star_grid
 from psfmatch_cli.candidates import select_candidates
 from psfmatch_cli.config import CandidateConfig, KernelConfig
 from psfmatch_cli.errors import NoCandidatesError

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from astropy.wcs import WCS
-from star_fields import add_star, flux_of_snr, grid_positions, moffat, noisy_exposure, star_field
 
 from psfmatch_cli.background import fit_background, subtract_background
 from psfmatch_cli.detect import detect
@@ -11,6 +10,7 @@ from psfmatch_cli.exposure import DEFAULT_PLANES, Exposure, MaskedImage
 from psfmatch_cli.measure import FLAG_PLANES
 from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf
 from psfmatch_cli.stamps import adaptive_moments, cut_stamps, measure_stamps
+from star_fields import add_star, flux_of_snr, grid_positions, moffat, noisy_exposure, star_field
 
 FWHM = 3.0
 SIGMA = FWHM / FWHM_PER_SIGMA

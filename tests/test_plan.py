@@ -4,8 +4,8 @@ import logging
 
 import numpy as np
 import pytest
-from made_pairs import MadePair, gaussian_pair, known_kernel, make_pair, plane, star_grid
 
+from made_pairs import MadePair, gaussian_pair, known_kernel, make_pair, plane, star_grid
 from psfmatch_cli.basis import NEARLY_EQUAL, explicit_spec
 from psfmatch_cli.candidates import CandidateSet, select_candidates
 from psfmatch_cli.config import KernelConfig

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from scipy.optimize import brentq
-from star_fields import add_galaxies, add_star, flux_of_snr, moffat, noisy_exposure, star_field
 
 from psfmatch_cli.background import fit_background, subtract_background
 from psfmatch_cli.errors import InputError
 from psfmatch_cli.exposure import DEFAULT_PLANES, Exposure, MaskedImage
 from psfmatch_cli.psf import FWHM_PER_SIGMA
 from psfmatch_cli.psf_measure import measure_psf
+from star_fields import add_galaxies, add_star, flux_of_snr, moffat, noisy_exposure, star_field
 
 
 def pixel_convolved_fwhm(fwhm):

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.wcs import WCS
-from made_pairs import exposure, gaussian_pair, gaussian_stars
 
+from made_pairs import exposure, gaussian_pair, gaussian_stars
 from psfmatch_cli.config import WarpConfig
 from psfmatch_cli.errors import RegistrationError, UsageError
 from psfmatch_cli.exposure import Exposure

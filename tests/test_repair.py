@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from sky_fields import make_exposure, plane
 
 from psfmatch_cli.errors import InputError
 from psfmatch_cli.exposure import DEFAULT_PLANES
 from psfmatch_cli.repair import REPAIR_REACH, make_readable
+from sky_fields import make_exposure, plane
 
 SHAPE = (30, 40)
 BIT = {name: 1 << bit for name, bit in DEFAULT_PLANES.items()}

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from sky_fields import resample_plainly
 
 from psfmatch_cli.resample import REACH, gather, kernel_profile, locate, pack, padding, resampling_kernel
+from sky_fields import resample_plainly
 
 # Lanczos-3 weights at taps -2..3, not normalised, and their sum.
 LANCZOS3 = {

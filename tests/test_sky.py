@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from made_pairs import box_of, plane
 
+from made_pairs import box_of, plane
 from psfmatch_cli.exposure import MaskedImage
 from psfmatch_cli.kernel import BackgroundModel, SpatialModel, n_terms
 from psfmatch_cli.sky import added, binned_sky, fit_sky

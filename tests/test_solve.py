@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+
 import reference_direct as direct
 from made_pairs import small_basis
-
 from psfmatch_cli.basis import KernelBasis, alard_lupton_basis, explicit_spec
 from psfmatch_cli.errors import FitError
 from psfmatch_cli.solve import (

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import reference_direct as direct
-from made_pairs import box_of, convolved_truth, gaussian_stars, known_kernel, plane, small_basis, star_grid
 from scipy.signal import fftconvolve
 
+import reference_direct as direct
+from made_pairs import box_of, convolved_truth, gaussian_stars, known_kernel, plane, small_basis, star_grid
 from psfmatch_cli.basis import alard_lupton_basis, explicit_spec
 from psfmatch_cli.errors import FitError
 from psfmatch_cli.exposure import Box

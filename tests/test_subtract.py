@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from made_pairs import box_of, plane
 
+from made_pairs import box_of, plane
 from psfmatch_cli.errors import InputError
 from psfmatch_cli.exposure import MaskedImage
 from psfmatch_cli.kernel import BackgroundModel

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from made_pairs import gaussian_pair
 
+from made_pairs import gaussian_pair
 from psfmatch_cli.image_psf_match import ImagePsfMatchTask
 from psfmatch_cli.psf import FWHM_PER_SIGMA
 

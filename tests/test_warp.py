@@ -2,7 +2,6 @@ import logging
 
 import numpy as np
 import pytest
-from sky_fields import blank, gaussian_stars, make_exposure, make_wcs, plane, resample_plainly
 
 from psfmatch_cli.config import WarpConfig
 from psfmatch_cli.errors import InputError, RegistrationError, UsageError
@@ -10,6 +9,7 @@ from psfmatch_cli.exposure import DEFAULT_PLANES
 from psfmatch_cli.grid import SkyMap
 from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf, gaussian_psf
 from psfmatch_cli.warp import is_surface_brightness, warp, warp_psf
+from sky_fields import blank, gaussian_stars, make_exposure, make_wcs, plane, resample_plainly
 
 SHAPE = (110, 120)
 BIT = {name: 1 << bit for name, bit in DEFAULT_PLANES.items()}

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from sky_fields import blank, gaussian_stars, make_exposure, make_wcs, plane
 
 from psfmatch_cli.exposure import DEFAULT_PLANES
 from psfmatch_cli.grid import SkyMap
 from psfmatch_cli.psf import FWHM_PER_SIGMA, gaussian_psf
 from psfmatch_cli.warp import warp
 from psfmatch_cli.warp_adaptive import SIGMA
+from sky_fields import blank, gaussian_stars, make_exposure, make_wcs, plane
 
 FINE, COARSE = (240, 260), (80, 90)
 BIT = {name: 1 << bit for name, bit in DEFAULT_PLANES.items()}

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from sky_fields import make_exposure
 
 from psfmatch_cli.exposure import DEFAULT_PLANES
 from psfmatch_cli.repair import make_readable
@@ -15,6 +14,7 @@ from psfmatch_cli.warp_mask import (
     output_mask,
     pad_mask,
 )
+from sky_fields import make_exposure
 
 SHAPE = (40, 50)
 BIT = {name: 1 << bit for name, bit in DEFAULT_PLANES.items()}

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 from scipy.signal import fftconvolve
-from sky_fields import blank, gaussian_stars, make_exposure, make_wcs
 
 from psfmatch_cli.config import WarpConfig
 from psfmatch_cli.resample import kernel_profile, resampling_kernel
 from psfmatch_cli.warp import warp
 from psfmatch_cli.warp_noise import autocorrelation, gaussian_autocorrelation
+from sky_fields import blank, gaussian_stars, make_exposure, make_wcs
 
 SHAPE = (900, 900)
 
