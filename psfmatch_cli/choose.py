@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from psfmatch_cli.errors import FitError
 from psfmatch_cli.fit import residuals
 from psfmatch_cli.kernel import n_terms
-from psfmatch_cli.match import CandidatePool, clean_singles, spatial_layout
+from psfmatch_cli.match import clean_singles, spatial_layout
+from psfmatch_cli.pool import CandidatePool
 from psfmatch_cli.spatial import SpatialLayout, SpatialSystem
 
 log = logging.getLogger(__name__)

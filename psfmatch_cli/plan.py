@@ -11,7 +11,7 @@ from psfmatch_cli.basis import NEARLY_EQUAL, BasisSpec, alard_lupton_basis, for_
 from psfmatch_cli.candidates import CandidateSet, total_snr
 from psfmatch_cli.choose import OrderChoice, choose_kernel_order, clearly_worse
 from psfmatch_cli.exposure import Exposure
-from psfmatch_cli.match import CandidatePool
+from psfmatch_cli.pool import CandidatePool
 from psfmatch_cli.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ from psfmatch_cli.candidates import select_candidates
 from psfmatch_cli.choose import MAX_GAIN, MAX_ORDER, choose_kernel_order, clearly_worse, left_out_scores, robust_mean
 from psfmatch_cli.config import CandidateConfig, KernelConfig
 from psfmatch_cli.errors import NoCandidatesError
-from psfmatch_cli.match import CandidatePool, clean_singles, spatial_layout
+from psfmatch_cli.match import clean_singles, spatial_layout
+from psfmatch_cli.pool import CandidatePool
 
 SHAPE = (400, 400)
 STARS = star_grid(SHAPE, flux=(5e4, 2e5))

@@ -10,7 +10,8 @@ from made_pairs import MadePair, gaussian_stars, known_kernel, make_pair, plane,
 from psfmatch_cli.candidates import select_candidates
 from psfmatch_cli.config import CandidateConfig, KernelConfig
 from psfmatch_cli.errors import NoCandidatesError
-from psfmatch_cli.match import CandidatePool, MatchResult, match
+from psfmatch_cli.match import MatchResult, match
+from psfmatch_cli.pool import CandidatePool
 
 SHAPE = (256, 256)
 STARS = star_grid(SHAPE)

@@ -17,7 +17,8 @@ from psfmatch_cli.basis import alard_lupton_basis, basis_spec
 from psfmatch_cli.candidates import select_candidates
 from psfmatch_cli.config import CandidateConfig, KernelConfig
 from psfmatch_cli.exposure import Exposure, MaskedImage
-from psfmatch_cli.match import CandidatePool, MatchResult, match
+from psfmatch_cli.match import MatchResult, match
+from psfmatch_cli.pool import CandidatePool
 from reference_data import data_folder
 
 #: Integer centres of the nine candidates, in their order.
