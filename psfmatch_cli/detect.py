@@ -149,7 +149,7 @@ def detect(
     n_grow = int(config.n_sigma_to_grow * sigma + 0.5)
     footprints = _grow(segments > 0, n_grow)
     peaks = _peaks(objects, footprints, smoothed, threshold)
-    sources = measure_sources(exposure, pixels, peaks, segments, sigma=sigma, n_grow=n_grow)
+    sources = without_repeats(measure_sources(exposure, pixels, peaks, segments, sigma=sigma, n_grow=n_grow))
     metadata = {
         "doSmooth": smooth,
         "sigma": sigma,
@@ -164,12 +164,37 @@ def detect(
         "skyNoise": background.rms,
     }
     sources.meta.update(metadata)
-    _log_result(exposure.name, peaks, metadata)
+    _log_result(exposure.name, sources, metadata)
     return Detection(sources, footprints, smoothed.edge, background.image, metadata)
 
 
-def _log_result(name: str, peaks: Peaks, metadata: dict[str, Any]) -> None:
-    counts = f"{len(peaks)} sources in {len(set(peaks.footprint))} footprints"
+def without_repeats(sources: Table) -> Table:
+    """The sources without those whose centroid fell on a more significant one's, within half a pixel.
+
+    A bad column through a star can split it in two peaks, whose centroids then both go to the star.
+    """
+    from scipy.spatial import cKDTree
+
+    if len(sources) < 2:
+        return sources
+    positions = np.column_stack([np.asarray(sources["x"]), np.asarray(sources["y"])])
+    # A source without a centroid is near no other.
+    lost = ~np.isfinite(positions).all(axis=1)
+    positions[lost] = -1e9 - 10.0 * np.arange(np.count_nonzero(lost))[:, None]
+    tree = cKDTree(positions)
+    significance = np.asarray(sources["significance"])
+    keep = np.ones(len(sources), bool)
+    for one, other in tree.query_pairs(0.5):
+        keep[one if significance[one] < significance[other] else other] = False
+    if keep.all():
+        return sources
+    kept = sources[keep]
+    kept["id"] = np.arange(1, len(kept) + 1)
+    return kept
+
+
+def _log_result(name: str, sources: Table, metadata: dict[str, Any]) -> None:
+    counts = f"{len(sources)} sources in {len(set(sources['footprint']))} footprints"
     limit = f"threshold {metadata['threshold']:g} ({metadata['thresholdType']})"
     log.info(
         "detection on %s: %s, %s, sigma %.3f px (%s)", name, counts, limit, metadata["sigma"], metadata["sigmaOrigin"]
