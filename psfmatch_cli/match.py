@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 LEAST_AGREEMENT, FEW_CANDIDATES = 0.2, 10
 #: Agreeing candidates that may be chance coincidences, where most sources are in one image only.
 FEW_STARS = 6
+#: Fewer candidates than these cannot check each other.
+FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,9 @@ def _check_agreement(pool: CandidatePool, n_used: int) -> None:
             "in one image only; do the two show the same field, and are they aligned?",
             {**pool.candidates.counts(), **counts},
         )
-    if n_used < 0.5 * n_fitted:
+    if n_used < FEWEST:
+        log.warning("the kernel rests on %d candidate%s: look at the difference", n_used, "s" * (n_used != 1))
+    elif n_used < 0.5 * n_fitted:
         log.warning(
             "only %d of %d kernel candidates agree on the kernel (%s): look at the difference before you believe it",
             n_used,

@@ -17,7 +17,9 @@ from psfmatch_cli.settings import Settings
 log = logging.getLogger(__name__)
 
 #: Signal to noise ratio of all candidates together below which the basis does without its broadest terms.
-FAINT_FIELD = 1000.0
+FAINT_FIELD = 500.0
+#: Logarithm of the residual power of bright left-out candidates above which a richer basis is considered.
+WORTH_MORE = np.log(1.5)
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,15 @@ def better(one: Plan, other: Plan) -> Plan:
     common = sorted(first.keys() & second.keys())
     if not common:
         return one if len(first) >= len(second) else other
-    scores = (np.array([of[row] for row in common]) for of in (first, second))
-    return other if clearly_worse(*scores) else one
+    simple, other_scores = (np.array([of[row] for row in common]) for of in (first, second))
+    if one.direction == other.direction:
+        # A richer basis pays where bright stars show more than noise; elsewhere it finds stars to overfit.
+        rating = np.asarray(one.pool.candidates.table["rating"])[common]
+        bright = rating >= np.quantile(rating, 0.75)
+        simple, other_scores = simple[bright], other_scores[bright]
+        if np.mean(simple) < WORTH_MORE:
+            return one
+    return other if clearly_worse(simple, other_scores) else one
 
 
 def _by_row(plan: Plan) -> dict[int, float]:
