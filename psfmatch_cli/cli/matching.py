@@ -82,5 +82,11 @@ def describe(summary: Mapping[str, Any]) -> str:
     return (
         f"{summary['convolved']} convolved, {summary['n_used']} of {summary['n_sources']} sources used, "
         f"kernel {summary['kernel_size']} px of order {summary['spatial_order']}, "
-        f"sum {summary['kernel_sum']:.4f}, sky width {summary['sky_width']:.3f}"
+        f"sum {summary['kernel_sum']:.4f}, sky width {summary['sky_width']:.3f}{_scaling(summary)}"
     )
+
+
+def _scaling(summary: dict[str, Any]) -> str:
+    """What was done about a sky that is not as noisy as predicted."""
+    scale = summary["variance_scale"]
+    return "" if scale == 1.0 else f" (variance of the difference x {scale:.3f})"
