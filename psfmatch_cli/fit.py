@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.basis import KernelBasis
-from psfmatch_cli.candidates import Stamps
+from psfmatch_cli.cutouts import Stamps
 from psfmatch_cli.solve import NormalEquations, convolve_stamps, normal_equations, solve_each
 
 

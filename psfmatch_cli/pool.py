@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from psfmatch_cli.background import clipped_mean_std
 from psfmatch_cli.basis import KernelBasis
-from psfmatch_cli.candidates import CandidateSet, cut_stamps
+from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.config import KernelConfig
+from psfmatch_cli.cutouts import cut_stamps
 from psfmatch_cli.errors import NoCandidatesError
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.fit import FittedStamps, Residuals, fit_stamps, kernel_sum_errors, noise_equations, residuals

@@ -9,8 +9,9 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from made_pairs import exposure, gaussian_stars
-from psfmatch_cli.candidates import REASONS, CandidateSet, cell_sizes, cut_stamps, select_candidates, total_snr
+from psfmatch_cli.candidates import REASONS, CandidateSet, cell_sizes, select_candidates, total_snr
 from psfmatch_cli.config import CandidateConfig, KernelConfig
+from psfmatch_cli.cutouts import cut_stamps
 from psfmatch_cli.errors import InputError, NoCandidatesError, UsageError
 from psfmatch_cli.exposure import Box, Exposure
 

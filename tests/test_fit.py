@@ -8,8 +8,8 @@ import pytest
 import reference_direct as direct
 from made_pairs import known_kernel, small_basis
 from psfmatch_cli.basis import alard_lupton_basis, basis_spec
-from psfmatch_cli.candidates import Stamps
 from psfmatch_cli.config import KernelConfig
+from psfmatch_cli.cutouts import Stamps
 from psfmatch_cli.fit import (
     MAX_MODEL_ERROR,
     FittedStamps,

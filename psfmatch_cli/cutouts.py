@@ -1,0 +1,68 @@
+"""Stamps: equal cut-outs of both images around kernel candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psfmatch_cli.candidates import CandidateSet, unfit_pixels
+from psfmatch_cli.exposure import Box, MaskedImage
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """Equal cut-outs of both images around N candidates.
+
+    Pixels that are bad, or beyond a cut box, are unusable; their values are 0 and their variance 1.
+
+    Parameters
+    ----------
+    rows : ndarray, (N,)
+        Row of each candidate in the table.
+    x, y : ndarray, (N,)
+        Parent positions of the candidates.
+    template, science, template_variance, science_variance : ndarray, (N, S, S), float64
+    template_usable, science_usable : ndarray, (N, S, S), bool
+    """
+
+    rows: NDArray[np.intp]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    template: NDArray[np.float64]
+    science: NDArray[np.float64]
+    template_variance: NDArray[np.float64]
+    science_variance: NDArray[np.float64]
+    template_usable: NDArray[np.bool_]
+    science_usable: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def cut_stamps(
+    candidates: CandidateSet,
+    rows: NDArray[np.intp],
+    template: MaskedImage,
+    science: MaskedImage,
+    bad_mask_planes: Iterable[str],
+) -> Stamps:
+    """Cut-outs of both images around the given rows of the candidate table."""
+    table, side = candidates.table, 2 * candidates.half_size + 1
+    shape = (len(rows), side, side)
+    images = [np.zeros(shape), np.zeros(shape), np.ones(shape), np.ones(shape)]
+    planes = [template.image, science.image, template.variance, science.variance]
+    usable = [np.zeros(shape, bool), np.zeros(shape, bool)]
+    for k, row in enumerate(rows):
+        box = Box(*(int(table[f"box_{name}"][row]) for name in ("x0", "y0", "x1", "y1")))
+        dy, dx = (side - box.height) // 2, (side - box.width) // 2
+        into = (k, slice(dy, dy + box.height), slice(dx, dx + box.width))
+        at = box.slices(science.xy0)
+        for out, image in zip(usable, (template, science), strict=True):
+            out[into] = ~unfit_pixels(image.cutout(box), bad_mask_planes)
+        for out, plane, good in zip(images, planes, 2 * usable, strict=True):
+            out[into] = np.where(good[into], plane[at], out[into])
+    positions = (np.asarray(table[k], float)[rows] for k in ("x", "y"))
+    return Stamps(rows, *positions, *images, *usable)
