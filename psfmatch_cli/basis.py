@@ -8,7 +8,6 @@ coefficient of the first image alone (Alard 2000, A&AS 144, 363, sec. 2.3).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -238,8 +237,3 @@ def kernel_size_for(sigma: float, config: KernelConfig, larger_fwhm: float = 0.0
     size = int(max(config.kernel_size_fwhm_scaling * sigma, config.kernel_size_per_fwhm * larger_fwhm))
     size += size % 2 == 0
     return int(np.clip(size, config.kernel_size_min, config.kernel_size_max))
-
-
-def explicit_spec(size: int, sigmas: Sequence[float], degrees: Sequence[int]) -> BasisSpec:
-    """Spec of widths and degrees given by hand."""
-    return BasisSpec(size, tuple(float(s) for s in sigmas), tuple(int(d) for d in degrees), "explicit")

@@ -8,7 +8,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.signal import fftconvolve
 
-from psfmatch_cli.basis import KernelBasis, alard_lupton_basis, explicit_spec
+from psfmatch_cli.basis import BasisSpec, KernelBasis, alard_lupton_basis
 from psfmatch_cli.exposure import Box, Exposure, MaskedImage
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel, n_terms
 
@@ -43,7 +43,7 @@ def box_of(shape: tuple[int, int], xy0: tuple[int, int] = (0, 0)) -> Box:
 
 def small_basis(size: int = 15) -> KernelBasis:
     """Nine functions, of even and odd parity."""
-    return alard_lupton_basis(explicit_spec(size, [1.0, 2.0], [2, 1]))
+    return alard_lupton_basis(BasisSpec(size, (1.0, 2.0), (2, 1)))
 
 
 def known_kernel(

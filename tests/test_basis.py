@@ -7,7 +7,6 @@ from psfmatch_cli.basis import (
     BasisSpec,
     alard_lupton_basis,
     basis_spec,
-    explicit_spec,
     for_faint_field,
     gaussian_ladder,
     kernel_size_for,
@@ -17,10 +16,10 @@ from psfmatch_cli.config import KernelConfig
 from psfmatch_cli.errors import UsageError
 from psfmatch_cli.psf import FWHM_PER_SIGMA
 
-DEFAULT = explicit_spec(21, [0.7, 1.5, 3.0], [4, 2, 2])
+DEFAULT = BasisSpec(21, (0.7, 1.5, 3.0), (4, 2, 2))
 #: As upstream: without the wing Gaussian, kernels from 21 pixels on, as wide as their Gaussians ask for.
 UPSTREAM = KernelConfig(wing_gaussian=False, kernel_size_min=21, kernel_size_per_fwhm=0.0)
-SPECS = [DEFAULT, explicit_spec(3, [0.5], [1]), explicit_spec(35, [0.4, 2.2, 9.0], [3, 6, 0])]
+SPECS = [DEFAULT, BasisSpec(3, (0.5,), (1,)), BasisSpec(35, (0.4, 2.2, 9.0), (3, 6, 0))]
 
 #: Index: values at [10, 10], [10, 11], [11, 10], [12, 13] of the default basis.
 VALUES = {
@@ -75,7 +74,7 @@ def test_tabulated_values_of_the_default_basis():
 
 
 def test_raw_images_are_gaussians_times_powers_of_the_stamp_coordinate():
-    basis = alard_lupton_basis(explicit_spec(7, [1.3], [1]))
+    basis = alard_lupton_basis(BasisSpec(7, (1.3,), (1,)))
     v, u = np.mgrid[-3:4, -3:4]
     gauss = np.exp(-0.5 * (u**2 + v**2) / 1.3**2)
     odd_x = gauss * u / 3
@@ -176,4 +175,4 @@ def test_impossible_bases_are_refused(size, sigmas, degrees, message):
 
 
 def test_a_spec_describes_itself():
-    assert str(explicit_spec(21, [0.7, 1.5], [4, 2])) == "21 px, sigmas 0.70, 1.50 px, degrees 4, 2"
+    assert str(BasisSpec(21, (0.7, 1.5), (4, 2))) == "21 px, sigmas 0.70, 1.50 px, degrees 4, 2"

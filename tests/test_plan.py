@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from made_pairs import MadePair, gaussian_pair, known_kernel, make_pair, plane, star_grid
-from psfmatch_cli.basis import NEARLY_EQUAL, explicit_spec
+from psfmatch_cli.basis import NEARLY_EQUAL, BasisSpec
 from psfmatch_cli.candidates import CandidateSet, select_candidates
 from psfmatch_cli.config import KernelConfig
 from psfmatch_cli.exposure import Exposure, MaskedImage
@@ -14,7 +14,7 @@ from psfmatch_cli.plan import Direction, Plan, better, directions, make_plan, sk
 from psfmatch_cli.settings import Settings
 
 SHAPE = (256, 256)
-SPEC = explicit_spec(15, [1.0, 2.0], [2, 1])
+SPEC = BasisSpec(15, (1.0, 2.0), (2, 1))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from psfmatch_cli.basis import KernelBasis, alard_lupton_basis, explicit_spec
+from psfmatch_cli.basis import BasisSpec, KernelBasis, alard_lupton_basis
 from psfmatch_cli.exposure import Box
 from psfmatch_cli.kernel import SpatialModel
 from psfmatch_cli.solve import NormalEquations, convolve_stamps, normal_equations, solve_each
@@ -74,7 +74,7 @@ def one_dimensional(power: int, even: bool) -> np.ndarray:
 
 def published_basis() -> KernelBasis:
     """Their ten functions, each a multiple of one of ours."""
-    ours = alard_lupton_basis(explicit_spec(19, [3.0], [3])).images
+    ours = alard_lupton_basis(BasisSpec(19, (3.0,), (3,))).images
     images = []
     for ax, ay in POWERS:
         even = ax % 2 == 0 and ay % 2 == 0

@@ -5,7 +5,7 @@ import pytest
 
 import reference_direct as direct
 from made_pairs import small_basis
-from psfmatch_cli.basis import KernelBasis, alard_lupton_basis, explicit_spec
+from psfmatch_cli.basis import BasisSpec, KernelBasis, alard_lupton_basis
 from psfmatch_cli.errors import FitError
 from psfmatch_cli.solve import (
     NormalEquations,
@@ -30,7 +30,7 @@ def delta_basis(n: int) -> KernelBasis:
 
 @pytest.mark.parametrize("shape", [(12, 12), (9, 16)])
 def test_convolved_stamps_equal_the_loops(rng, shape):
-    basis = alard_lupton_basis(explicit_spec(7, [0.8, 1.7], [3, 2]))
+    basis = alard_lupton_basis(BasisSpec(7, (0.8, 1.7), (3, 2)))
     stamps = rng.normal(size=(2, *shape))
     expected = np.array([direct.design(stamp, basis.images) for stamp in stamps])
     # Sums of 49 products of order one in another order.

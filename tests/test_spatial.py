@@ -6,7 +6,7 @@ from scipy.signal import fftconvolve
 
 import reference_direct as direct
 from made_pairs import box_of, convolved_truth, gaussian_stars, known_kernel, plane, small_basis, star_grid
-from psfmatch_cli.basis import alard_lupton_basis, explicit_spec
+from psfmatch_cli.basis import BasisSpec, alard_lupton_basis
 from psfmatch_cli.errors import FitError
 from psfmatch_cli.exposure import Box
 from psfmatch_cli.kernel import MatchingKernel, SpatialModel
@@ -177,7 +177,7 @@ FAKE = [
 @pytest.fixture(scope="module")
 def fake_fit():
     """Kernel fitted to nine stars whose image was made with the kernel of every pixel, 41 pixels off in its frame."""
-    basis = alard_lupton_basis(explicit_spec(21, [2.5], [2]))
+    basis = alard_lupton_basis(BasisSpec(21, (2.5,), (2,)))
     centers = np.array([(128.0 * i + 64, 128.0 * j + 64) for j in range(3) for i in range(3)])
     template = gaussian_stars((405, 405), *(centers + 10).T, 1e4, 1.0)
     model = SpatialModel("polynomial", 1, box_of((385, 385)))
