@@ -229,7 +229,7 @@ def _fit_surface(bins: _Bins, box: Box, config: BackgroundConfig) -> tuple[Backg
     if not use.any():
         raise FitError("no bin has a finite value and weight")
     root = np.sqrt(weight[use] / weight[use].max())
-    order = min(config.approx_order, min(bins.per_axis) - 1)
+    order = min(config.approx_order_x, min(bins.per_axis) - 1)
     while True:
         spatial = SpatialModel("chebyshev1", order, box)
         if spatial.size <= use.sum():

@@ -24,6 +24,12 @@ class Settings(Group):
     """Every setting of psfmatch, by stage."""
 
     threads: int = Field(1, ge=1, description="threads of the Fourier transforms")
+    adapt: bool = Field(
+        True,
+        description="with too few candidates, detect again at a lower threshold, then lower the spatial order; off: an "
+        "error",
+    )
+    strict: bool = Field(False, description="make warnings about an under-constrained or badly conditioned fit errors")
     detection: DetectionConfig = DetectionConfig()
     warp: WarpConfig = WarpConfig()
     candidates: CandidateConfig = CandidateConfig()

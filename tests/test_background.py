@@ -136,7 +136,7 @@ def test_the_order_falls_to_what_the_bins_left_determine():
         {"statistics_property": "MEAN"},
         {"weighting": False},
         {"weight_by": "variance"},
-        {"bin_size": 64, "approx_order": 2},
+        {"bin_size": 64, "approx_order_x": 2},
     ],
 )
 def test_settings_give_the_same_surface_of_a_plain_sky(settings):
@@ -152,8 +152,8 @@ def test_weights_are_inverse_errors_or_their_squares():
     rng = np.random.default_rng(9)
     image = np.hstack([rng.normal(0, 1, (128, 128)), rng.normal(10, 4, (128, 128))])
     masked_image = MaskedImage.from_arrays(image, variance=np.ones(shape))
-    by_error = fit_background(masked_image, BackgroundConfig(approx_order=0)).image[0, 0]
-    by_variance = fit_background(masked_image, BackgroundConfig(approx_order=0, weight_by="variance")).image[0, 0]
+    by_error = fit_background(masked_image, BackgroundConfig(approx_order_x=0)).image[0, 0]
+    by_variance = fit_background(masked_image, BackgroundConfig(approx_order_x=0, weight_by="variance")).image[0, 0]
     # Weighted means of 0 and 10 with weights 4 : 1 and 16 : 1; the bins' own errors are 0.01 and 0.03.
     assert by_error == pytest.approx(10 / 5, abs=0.15)
     assert by_variance == pytest.approx(10 / 17, abs=0.15)
