@@ -219,7 +219,7 @@ def solve_attenuated(
     return vectors @ ((vectors.T @ vector) / np.maximum(1.0 - fractions, LEAST_ATTENUATION)), "generalised eigen"
 
 
-def condition_number(matrix: NDArray[np.float64]) -> float:
+def condition_number(matrix: NDArray[np.float64], kind: str = "EIGENVALUE") -> float:
     """Largest over smallest eigenvalue of a symmetric matrix, signed."""
     values = np.linalg.eigvalsh(matrix)
     return float(values[-1] / values[0]) if values[0] != 0 else float("inf")

@@ -8,8 +8,8 @@ from psfmatch_cli.candidates import select_candidates
 from psfmatch_cli.choose import MAX_GAIN, MAX_ORDER, choose_kernel_order, clearly_worse, left_out_scores, robust_mean
 from psfmatch_cli.config import CandidateConfig, KernelConfig
 from psfmatch_cli.errors import NoCandidatesError
-from psfmatch_cli.match import clean_singles, spatial_layout
 from psfmatch_cli.pool import CandidatePool
+from psfmatch_cli.ready import make_ready, spatial_layout
 
 SHAPE = (400, 400)
 STARS = star_grid(SHAPE, flux=(5e4, 2e5))
@@ -81,8 +81,8 @@ def test_all_in_one_cell_are_left_out_one_by_one(pairs):
 
 def test_left_out_scores_tell_a_right_order_from_a_wrong_one(pairs):
     pool = pool_of(pairs[2], n_star_per_cell=0)
-    clean_singles(pool)
-    scores = [left_out_scores(pool, spatial_layout(pool, order, 1)) for order in (0, 2)]
+    ready = make_ready(pool)
+    scores = [left_out_scores(pool, ready, spatial_layout(pool, pool.basis, order, 1)) for order in (0, 2)]
     assert np.isfinite(scores).all()
     # Logarithms of the power: most candidates are worse off with a constant kernel, by a factor of e at least.
     assert np.median(scores[0] - scores[1]) > 1.0
