@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -132,7 +132,7 @@ class _Rounds:
         self.n_restarts += ready.n_restarts
         fitted = ready.fitted
         layout = spatial_layout(pool, fitted.basis, *self.orders)
-        solution = solve_spatial(pool.system(fitted, layout), layout)
+        solution = solve_spatial(pool.system(fitted, layout), layout, pool.spread(fitted, layout))
         stats = pool.statistics(fitted, pool.local(fitted, layout, solution.parameters))
         pool.note(ready.places, spatial_mean=stats.mean, spatial_rms=stats.rms, chi2=stats.chi2)
         log.debug("spatial fit of %d candidates: model error %.4f", len(fitted), stats.model_error)
@@ -199,7 +199,8 @@ def _plane_of_constants(fitted: FittedStamps, solution: SpatialSolution) -> Back
     model = SpatialModel(solution.layout.kernel.kind, order, solution.layout.kernel.region)
     weight = np.sqrt(fitted.equations.matrix[:, -1, -1])
     terms = model.terms(fitted.x, fitted.y) * weight
-    return BackgroundModel(np.linalg.lstsq(terms.T, constants * weight, rcond=None)[0], model)
+    covariance = np.linalg.pinv(terms @ terms.T)
+    return BackgroundModel(np.linalg.lstsq(terms.T, constants * weight, rcond=None)[0], model, covariance)
 
 
 def _result(pool: CandidatePool, last: _Round, rounds: _Rounds) -> MatchResult:
@@ -243,5 +244,5 @@ def _models(pool: CandidatePool, last: _Round) -> tuple[MatchingKernel, Backgrou
         shift = pool.levels[1] - kernel.center_sum * pool.levels[0]
         coefficients = background.coefficients.copy()
         coefficients[0] += shift
-        background = BackgroundModel(coefficients, background.spatial)
+        background = replace(background, coefficients=coefficients)
     return kernel, background

@@ -125,6 +125,16 @@ class CandidatePool:
         noise = without_constants(noise_equations(fitted), own)
         return SpatialSystem(matrix, vector, accumulate(noise, fitted.x, fitted.y, layout)[0])
 
+    def spread(self, fitted: FittedStamps, layout: SpatialLayout) -> NDArray[np.float64] | None:
+        """Covariance of the vector of `system`, if the settings want uncertainties."""
+        if not self.config.calculate_kernel_uncertainty:
+            return None
+        spread = fitted.spread
+        if self.own_constants(layout):
+            spread = fitted.equations.spread_without_last(spread)
+        equations = replace(fitted.equations, matrix=spread, vector=np.zeros(spread.shape[:2]))
+        return accumulate(equations, fitted.x, fitted.y, layout)[0]
+
     def own_constants(self, layout: SpatialLayout) -> bool:
         """Whether every candidate has a background of its own, and the model none."""
         return self.config.fit_for_background and layout.background is None

@@ -55,6 +55,13 @@ class NormalEquations:
         square = self.data_square - self.vector[:, -1] ** 2 / np.where(corner > 0, corner, 1.0)
         return NormalEquations(matrix, vector, square, self.n_pixels)
 
+    def spread_without_last(self, spread: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Covariance, (N, n - 1, n - 1), of the vector of `without_last`, from that of the whole, (N, n, n)."""
+        scaled = self.matrix[:, :-1, -1] / np.where(self.matrix[:, -1, -1] > 0, self.matrix[:, -1, -1], 1.0)[:, None]
+        cross = scaled[:, :, None] * spread[:, None, -1, :-1]
+        corner = scaled[:, :, None] * scaled[:, None, :] * spread[:, -1, -1, None, None]
+        return spread[:, :-1, :-1] - cross - cross.transpose(0, 2, 1) + corner
+
     def best_last(self, others: NDArray[np.float64]) -> NDArray[np.float64]:
         """Best last parameter of each candidate for given others, (N, n - 1) -> (N,)."""
         corner = self.matrix[:, -1, -1]
@@ -216,7 +223,8 @@ def solve_attenuated(
         fractions, vectors = linalg.eigh(noise, matrix)
     except (linalg.LinAlgError, ValueError):
         return solve_symmetric(matrix, vector)
-    return vectors @ ((vectors.T @ vector) / np.maximum(1.0 - fractions, LEAST_ATTENUATION)), "generalised eigen"
+    scaled = vectors / np.maximum(1.0 - fractions, LEAST_ATTENUATION)
+    return scaled @ (vectors.T @ vector), "generalised eigen"
 
 
 def condition_number(matrix: NDArray[np.float64], kind: str = "EIGENVALUE") -> float:
