@@ -7,16 +7,15 @@ import pytest
 
 import reference_direct as direct
 from made_pairs import box_of, make_pair, plane, star_grid
+from made_pools import pool_of
 from psfmatch_cli.basis import BasisSpec, alard_lupton_basis
 from psfmatch_cli.bic import degrees_by_bic, kept_functions, trial_degrees
-from psfmatch_cli.candidates import select_candidates
-from psfmatch_cli.config import CandidateConfig, KernelConfig
 from psfmatch_cli.kernel import MatchingKernel, SpatialModel
-from psfmatch_cli.pool import CandidatePool
 
 SHAPE = (256, 256)
 SPEC = BasisSpec(11, (1.0, 1.8), (3, 2))
 STARS = star_grid(SHAPE, flux=(3e4, 1e5))
+BASIS = alard_lupton_basis(SPEC)
 
 
 def kernel_of(degrees, size=SPEC.size):
@@ -26,14 +25,6 @@ def kernel_of(degrees, size=SPEC.size):
     rng = np.random.default_rng(3)
     coefficients = np.r_[1.2, rng.choice([-0.12, 0.12], len(basis) - 1)][:, None]
     return MatchingKernel(basis.images, coefficients, SpatialModel("chebyshev1", 0, box_of(SHAPE)))
-
-
-def pool_of(pair, **config):
-    basis, kernel = alard_lupton_basis(SPEC), KernelConfig(**config)
-    candidates = select_candidates(
-        pair.sources, pair.template, pair.science, CandidateConfig(), kernel, kernel_size=SPEC.size, n_parameters=17
-    )
-    return CandidatePool(candidates, pair.template, pair.science, basis, kernel, True, (0.0, 0.0))
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +47,14 @@ def test_a_basis_of_lower_degrees_is_a_part_of_the_full_one(degrees):
 
 @pytest.mark.parametrize("degrees", [(1, 1), (3, 1), (2, 2)])
 def test_the_degrees_of_the_truth_win(pairs, degrees):
-    choice = degrees_by_bic(pool_of(pairs[degrees], n_star_per_cell=0))
+    choice = degrees_by_bic(pool_of(pairs[degrees], basis=BASIS, n_star_per_cell=0))
     assert choice.degrees == degrees
     assert choice.votes[degrees] > 0.5 * sum(choice.votes.values())
     assert f"degrees {degrees[0]} {degrees[1]} by the votes of" in str(choice)
 
 
 def test_the_vote_of_a_candidate_is_that_of_the_direct_form(pairs):
-    pool = pool_of(pairs[3, 1], n_star_per_cell=1)
+    pool = pool_of(pairs[3, 1], basis=BASIS, n_star_per_cell=1)
     choice = degrees_by_bic(pool)
     places = pool.visit()
     votes = []
@@ -92,5 +83,5 @@ def plain_criterion(pair, at, degrees):
 
 
 def test_without_a_good_fit_the_full_degrees_stay(pairs):
-    choice = degrees_by_bic(pool_of(pairs[3, 1], candidate_residual_std_max=0.0))
+    choice = degrees_by_bic(pool_of(pairs[3, 1], basis=BASIS, candidate_residual_std_max=0.0))
     assert (choice.degrees, choice.votes) == (SPEC.degrees, {})
