@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from made_stamps import COEFFICIENTS, fit, make_stamps
-from psfmatch_cli.candidate_qa import ad_probability, ks_probability, quality_items
+from psfmatch_cli.candidate_qa import STATISTICS, ad_probability, ks_probability, quality_items
+from psfmatch_cli.residuals import residual_pixels
 
 RNG = np.random.default_rng(8)
 SAMPLES = {
@@ -69,10 +70,28 @@ def test_own_kernels_fit_better_than_the_truth_and_a_wrong_one_worse(fitted):
 
 def test_the_names_are_statistic_kernel_and_summary(fitted):
     names = set(quality_items(fitted, fitted.solutions))
-    statistics = {"Mean", "Median", "IQR", "StDev", "KSProb", "ADSig", "ChiSq", "MseResids"}
     summaries = ("MEAN", "MEDIAN", "STDEV")
-    expected = {f"KCDiffim{s}_{k}_{v}" for s in statistics for k in ("LOCAL", "SPATIAL") for v in summaries}
+    expected = {f"KCDiffim{s}_{k}_{v}" for s in STATISTICS for k in ("LOCAL", "SPATIAL") for v in summaries}
     assert names == expected | {f"KCDiffimMseKernel_SPATIAL_{v}" for v in summaries}
+
+
+def test_the_statistics_are_those_of_plain_numpy():
+    stamps = make_stamps(3, noise=3.0)
+    stamps.science_judged[1, 10:12, 8:20] = False
+    made = fit(stamps)
+    pixels = residual_pixels(made, made.solutions)
+    plain = {name: [] for name in ("Mean", "Median", "IQR", "StDev", "ChiSq")}
+    for residual, variance, use in zip(pixels.residual, pixels.variance, made.judged, strict=True):
+        z = residual[use] / np.sqrt(variance[use])
+        quartiles = np.percentile(z, [25, 75])
+        for name, value in zip(
+            plain, (z.mean(), np.median(z), np.ptp(quartiles), z.std(ddof=1), np.mean(z**2)), strict=True
+        ):
+            plain[name].append(value)
+    items = quality_items(made, made.solutions)
+    for name, values in plain.items():
+        assert items[f"KCDiffim{name}_LOCAL_MEAN"] == pytest.approx(np.mean(values), abs=1e-12)
+        assert items[f"KCDiffim{name}_LOCAL_STDEV"] == pytest.approx(np.std(values), abs=1e-12)
 
 
 def test_candidates_without_pixels_are_left_out():
