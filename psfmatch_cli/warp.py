@@ -24,7 +24,7 @@ from psfmatch_cli.psf import Psf
 from psfmatch_cli.repair import make_readable
 from psfmatch_cli.resample import REACH, ResamplingKernel, gather, locate, pack, padding, resampling_kernel
 from psfmatch_cli.warp_adaptive import SCALE_LIMIT, SIGMA, average_pixels
-from psfmatch_cli.warp_lanczos import resample_pixels
+from psfmatch_cli.warp_direct import resample_pixels
 from psfmatch_cli.warp_noise import autocorrelation, gaussian_autocorrelation
 
 logger = logging.getLogger(__name__)

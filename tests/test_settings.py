@@ -80,7 +80,7 @@ def test_an_unknown_setting_in_a_file_names_the_file(tmp_path):
     [
         ("detection.threshold_value=-1", "detection.threshold_value = -1 is refused: input should be greater than 0"),
         ("detection.threshold_value=abc", "'abc' is refused"),
-        ("warp.warping_kernel_name=nearest", "'nearest' is refused: input should be 'bilinear', 'lanczos3'"),
+        ("warp.warping_kernel_name=nearest", "'nearest' is refused: input should be 'bilinear', 'bicubic'"),
         ("detection.threshold_value", "KEY=VALUE"),
     ],
 )
