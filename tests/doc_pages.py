@@ -75,13 +75,15 @@ def sections(page: Path) -> dict[str, str]:
     return {title[1]: text[title.end() : end] for title, end in zip(titles, ends, strict=True)}
 
 
-def rows(section: str) -> list[list[str]]:
-    """Cells of the list tables of a section, row by row, without their headings."""
+def rows(section: str, caption: str | None = None) -> list[list[str]]:
+    """Cells of the list tables of a section, or of the one of this caption, row by row, without their headings."""
     found = []
-    for table in re.findall(r"^\.\. list-table::.*\n((?:   .*\n|\n)*)", section + "\n", re.MULTILINE):
-        entries = re.split(r"^   \* - ", table, flags=re.MULTILINE)[1:]
-        cells = [re.split(r"^     -(?: |$)", entry, flags=re.MULTILINE) for entry in entries]
-        found += cells[1:] if ":header-rows: 1" in table else cells
+    tables = re.findall(r"^\.\. list-table::(.*)\n((?:   .*\n|\n)*)", section + "\n", re.MULTILINE)
+    for title, table in tables:
+        if caption in (None, title.strip()):
+            entries = re.split(r"^   \* - ", table, flags=re.MULTILINE)[1:]
+            cells = [re.split(r"^     -(?: |$)", entry, flags=re.MULTILINE) for entry in entries]
+            found += cells[1:] if ":header-rows: 1" in table else cells
     return [[" ".join(cell.split()) for cell in row] for row in found]
 
 
