@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from psfmatch_cli.basis import BasisSpec, KernelBasis, alard_lupton_basis, basis_spec, basis_specs
+from psfmatch_cli.basis import (
+    BasisSpec,
+    KernelBasis,
+    alard_lupton_basis,
+    basis_spec,
+    basis_specs,
+    delta_function_basis,
+    explicit_spec,
+)
 from psfmatch_cli.candidates import CandidateSet, select_candidates
 from psfmatch_cli.difference import build_difference, with_detections
 from psfmatch_cli.errors import InputError, NoCandidatesError, PsfMatchError
@@ -154,7 +162,9 @@ class ImagePsfMatchTask(Task):
         basis_sigma_gauss: list[float] | None = None,
         metadata: TaskMetadata | None = None,
     ) -> KernelBasis:
-        """Alard-Lupton basis that takes the target's FWHM to the reference's, or of given widths and degrees.
+        """Basis that takes the target's FWHM to the reference's, or of given widths and degrees.
+
+        The delta-function basis depends on none of the arguments and has no ``ALBasis*`` items.
 
         Parameters
         ----------
@@ -165,14 +175,22 @@ class ImagePsfMatchTask(Task):
         basis_sigma_gauss : list of float, optional
             Sigmas by hand, in pixels, one per degree: neither scaled by the FWHMs nor followed by a wing.
         metadata : TaskMetadata, optional
-            Where the ``ALBasis*`` items go.
+            Where the ``ALBasis*`` items go; their mode is ``explicit`` where the sigmas are given.
+
+        Raises
+        ------
+        UsageError
+            If a FWHM or a sigma is not positive, or there is not one degree per sigma.
         """
-        by_hand: dict[str, Any] = {}
-        if basis_deg_gauss is not None:
-            by_hand["alard_deg_gauss"] = list(basis_deg_gauss)
-        if basis_sigma_gauss is not None:
-            by_hand |= {"alard_sig_gauss": list(basis_sigma_gauss), "scale_by_fwhm": False, "wing_gaussian": False}
-        spec = basis_spec(target_fwhm_pix, reference_fwhm_pix, self.config.kernel.model_copy(update=by_hand))
+        kernel = self.config.kernel
+        if kernel.kernel_basis_set == "delta-function":
+            return delta_function_basis(kernel.side)
+        degrees = None if basis_deg_gauss is None else tuple(basis_deg_gauss)
+        if basis_sigma_gauss is None:
+            spec = basis_spec(target_fwhm_pix, reference_fwhm_pix, kernel, degrees)
+        else:
+            degrees = tuple(kernel.alard_deg_gauss) if degrees is None else degrees
+            spec = explicit_spec(tuple(basis_sigma_gauss), degrees, kernel)
         if metadata is not None:
             record_basis(metadata, spec)
         return alard_lupton_basis(spec)

@@ -27,9 +27,11 @@ class BasisFields(Group):
         None, ge=1, description="number of Gaussians (alard-lupton); none: as many as alard_deg_gauss has"
     )
     alard_sig_gauss: list[Annotated[float, Field(gt=0)]] = Field(
-        [0.7, 1.5, 3.0], description="Gaussian sigmas in pixels, if not scaled by the FWHMs"
+        [0.7, 1.5, 3.0], min_length=1, description="Gaussian sigmas in pixels, if not scaled by the FWHMs"
     )
-    alard_deg_gauss: list[Annotated[int, Field(ge=0)]] = Field([4, 2, 2], description="polynomial degree per Gaussian")
+    alard_deg_gauss: list[Annotated[int, Field(ge=0)]] = Field(
+        [4, 2, 2], min_length=1, description="polynomial degree per Gaussian"
+    )
     richer_deg_gauss: list[Annotated[int, Field(ge=0)]] = Field(
         [6, 4, 2],
         description="degrees of a richer basis, tried as well and taken if it predicts left-out candidates clearly "
