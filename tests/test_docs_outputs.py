@@ -49,8 +49,12 @@ def folder(pair_folder, tmp_path_factory):
     image = np.random.default_rng(1).normal(100.0, 5.0, (128, 128)).astype(np.float32)
     fits.writeto(where / "plain.fits", image)
     plain = ["--gain", "4", "--read-noise", "2", "--saturation", "2e4", "--psf-fwhm", "4"]
+    # Small delta functions, for the columns that they have and the covariance that few functions allow.
+    deltas = ["-c", "kernel.kernel_basis_set=delta-function", "--kernel-size", "9", "--kernel-order", "0"]
+    asked = ["-c", "kernel.check_condition_number=true", "-c", "kernel.calculate_kernel_uncertainty=true"]
     for arguments in (
         ["subtract", *files, "-o", str(where / "diff.fits"), *FWHMS, *more],
+        ["match", *files, "-o", str(where / "deltas.fits"), *FWHMS, *deltas, *asked],
         ["detect", str(where / "diff.fits"), "-o", str(where / "found.ecsv")],
         ["candidates", *files, "-o", str(where / "candidates.ecsv"), *FWHMS],
         ["detect", str(where / "plain.fits"), "-o", str(where / "plain.ecsv"), *plain],
@@ -85,7 +89,8 @@ def summary(path):
 
 def test_hdus(folder):
     assert set.union(*(hdu_names(folder / f"{name}.fits") for name in IMAGES)) == named("HDUs")
-    assert hdu_names(folder / "diff_kernel.fits") == named("HDUs of the kernel file")
+    assert hdu_names(folder / "deltas_kernel.fits") == named("HDUs of the kernel file")
+    assert hdu_names(folder / "diff_kernel.fits") == named("HDUs of the kernel file") - {"KERNEL_COVARIANCE"}
 
 
 def test_mask_planes(folder):
@@ -103,11 +108,13 @@ def test_cards(folder):
 
 def test_columns(folder):
     found, fates = read_table(folder / "found.ecsv"), read_table(folder / "fates.ecsv")
+    deltas = read_table(f"{folder / 'deltas_kernel.fits'}[CANDIDATES]")
     assert set(found.colnames) == named("Columns of the table of sources")
     assert set(found.meta) == named("Cards of the table of sources") | named("detect") - {"n_sources"}
-    assert set(fates.colnames) == named("Columns of the table of candidates")
+    assert set(deltas.colnames) == named("Columns of the table of candidates")
+    assert set(fates.colnames) == named("Columns of the table of candidates") - {"condition_number", "lambda"}
     before = read_table(folder / "candidates.ecsv").colnames
-    assert before == fates.colnames[: fates.colnames.index("kernel_sum")], "the fit's columns come last"
+    assert before == fates.colnames[: fates.colnames.index("round")], "the fit's columns come last"
     assert set(read_table(folder / "demo" / "truth.ecsv").colnames) == named("Columns of truth.ecsv")
 
 
