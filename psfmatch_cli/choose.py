@@ -45,14 +45,19 @@ class OrderChoice:
     scores : dict of int to float
         Geometric mean of the left-out candidates' residual power, in units of the noise, by order.
     left_out : ndarray, (N,)
-        Score of each candidate when left out (see `psfmatch_cli.fit.Residuals`), for the order chosen.
-    n_candidates : int
+        Score of each candidate when left out (see `psfmatch_cli.residuals.Residuals`), for the order chosen.
+    rows : ndarray, (N,)
+        Rows of these candidates in their table.
     """
 
     order: int
     scores: dict[int, float]
     left_out: NDArray[np.float64]
-    n_candidates: int
+    rows: NDArray[np.intp]
+
+    @property
+    def n_candidates(self) -> int:
+        return len(self.rows)
 
     def __str__(self) -> str:
         scores = ", ".join(f"{order}: {score:.3f}" for order, score in self.scores.items())
@@ -88,7 +93,9 @@ def choose_kernel_order(pool: CandidatePool, background_order: int | None) -> Or
     # A plane costs little where there are candidates for it, and no telescope's PSF is the same everywhere.
     preferred = sorted(orders, key=lambda order: (order != 1, order)) if n >= WORTH_A_PLANE else orders
     order = next(o for o in preferred if o == best or not clearly_worse(logs[o], logs[best]))
-    return OrderChoice(order, {o: float(np.exp(robust_mean(v))) for o, v in logs.items()}, logs[order], n)
+    return OrderChoice(
+        order, {o: float(np.exp(robust_mean(v))) for o, v in logs.items()}, logs[order], ready.fitted.rows
+    )
 
 
 def clearly_worse(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from psfmatch_cli.basis import (
-    BasisSpec,
     KernelBasis,
     alard_lupton_basis,
     basis_spec,
-    basis_specs,
     delta_function_basis,
     explicit_spec,
 )
+from psfmatch_cli.basis_sets import Spec, record_basis, specs_to_try, wanted_parameters
 from psfmatch_cli.candidates import CandidateSet, select_candidates
 from psfmatch_cli.difference import build_difference, with_detections
 from psfmatch_cli.errors import InputError, NoCandidatesError, PsfMatchError
@@ -26,7 +25,7 @@ from psfmatch_cli.psf import Psf, gaussian_psf
 from psfmatch_cli.register import Registered, Widths, register
 from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult
 from psfmatch_cli.settings import Settings
-from psfmatch_cli.summary import match_items, record_basis, summarise
+from psfmatch_cli.summary import match_items, summarise
 from psfmatch_cli.task import Task, timed
 
 if TYPE_CHECKING:
@@ -123,7 +122,8 @@ class ImagePsfMatchTask(Task):
             candidate_list = detection.sources
             science = science.with_pixels(detection.mark(science.masked_image))
         if n_parameters is None:
-            n_parameters = basis_spec(None, None, self.config.kernel).n_functions + 1
+            kernel = self.config.kernel
+            n_parameters = wanted_parameters(specs_to_try(None, None, kernel)[0], kernel)
         made = select_candidates(
             candidate_list,
             template,
@@ -364,15 +364,19 @@ class ImagePsfMatchTask(Task):
             sources, science = found.sources, science.with_pixels(found.mark(science.masked_image))
         return _Pair(registered, science, widths, sources)
 
-    def _specs(self, pair: _Pair, direction: Direction) -> list[BasisSpec]:
+    def _specs(self, pair: _Pair, direction: Direction) -> list[Spec]:
         """The bases to try for one direction."""
         fwhms = (pair.widths.template, pair.widths.science)
-        return basis_specs(*(fwhms if direction.convolve_template else fwhms[::-1]), self.config.kernel)
+        return specs_to_try(*(fwhms if direction.convolve_template else fwhms[::-1]), self.config.kernel)
 
-    def _candidates(self, pair: _Pair, spec: BasisSpec) -> CandidateSet:
+    def _candidates(self, pair: _Pair, spec: Spec) -> CandidateSet:
         """The candidates for the kernel size of a basis."""
         return self.make_candidate_list(
-            pair.registered.exposure, pair.science, spec.size, pair.sources, n_parameters=spec.n_functions + 1
+            pair.registered.exposure,
+            pair.science,
+            spec.size,
+            pair.sources,
+            n_parameters=wanted_parameters(spec, self.config.kernel),
         )
 
     def _plan(self, pair: _Pair, convolve_template: bool | None) -> Plan:

@@ -37,7 +37,9 @@ class PcaBasis:
     mean: NDArray[np.float64]
 
 
-def principal_components(kernels: NDArray[np.float64], subtract_mean: bool, n_components: int) -> PcaBasis:
+def principal_components(
+    kernels: NDArray[np.float64], subtract_mean: bool, n_components: int, first: NDArray[np.float64] | None = None
+) -> PcaBasis:
     """Basis of the first principal components of kernel images.
 
     The basis list is the mean, if it is subtracted, then the eigen-images, each scaled so that its pixel of
@@ -53,6 +55,8 @@ def principal_components(kernels: NDArray[np.float64], subtract_mean: bool, n_co
         Components of what differs from the mean, or of the kernels themselves.
     n_components : int
         Basis images wanted, the mean included.
+    first : ndarray, (n, n), optional
+        Stands in the basis for the subtracted mean, where a better one is known.
 
     Raises
     ------
@@ -70,7 +74,9 @@ def principal_components(kernels: NDArray[np.float64], subtract_mean: bool, n_co
     eigenvalues, images = _eigen_images(kernels - mean if subtract_mean else kernels)
     significant = eigenvalues > _ROUNDING * np.mean((kernels**2).sum(axis=(1, 2)))
     components = [_scaled_to_peak(image) for image in images[significant]]
-    raw = np.array(([mean] if subtract_mean else []) + components)[: min(n_components, len(kernels))]
+    raw = np.array(([mean if first is None else first] if subtract_mean else []) + components)[
+        : min(n_components, len(kernels))
+    ]
     if len(raw) == 0 or abs(raw[0].sum()) <= np.finfo(np.float32).eps * np.abs(raw[0]).sum():
         raise FitError("the kernels' first principal component sums to zero; kernel.subtract_mean_for_pca may help")
     basis = KernelBasis(np.tensordot(renormalisation(raw), raw, axes=1), constant_first=True)

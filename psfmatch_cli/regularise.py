@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from psfmatch_cli.config import KernelConfig
 from psfmatch_cli.errors import FitError, UsageError
+from psfmatch_cli.solve import NormalEquations
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -187,6 +188,33 @@ def regularization_strength(
     limit = config.condition_limit if config.lambda_type == "minimizeBiasedRisk" else np.inf
     scan = scan_risks(matrix, vector, penalty, scanned_strengths(config), limit)
     return Regularization(scan.best, scan)
+
+
+class KernelRegularizer:
+    """Regularisation of the single fits of a kernel of one side.
+
+    Parameters
+    ----------
+    size : int
+        Side of the kernel, pixels.
+    config : KernelConfig
+    """
+
+    def __init__(self, size: int, config: KernelConfig):
+        self.config = config
+        #: The matrix H, (n, n), with the row and column of a fitted background.
+        self.matrix = regularization_matrix(size, config, fit_background=config.fit_for_background)
+
+    def strengths(self, equations: NormalEquations) -> NDArray[np.float64]:
+        """The strength lambda for every candidate, (N,); NaN where its scan is not possible."""
+        return np.array([self._strength(m, v) for m, v in zip(equations.matrix, equations.vector, strict=True)])
+
+    def _strength(self, matrix: NDArray[np.float64], vector: NDArray[np.float64]) -> float:
+        try:
+            return regularization_strength(matrix, vector, self.matrix, self.config).strength
+        except FitError:
+            # One candidate without a solution: it is refused as singular.
+            return float("nan")
 
 
 def scanned_strengths(config: KernelConfig) -> NDArray[np.float64]:
