@@ -46,9 +46,9 @@ RESULTS = {
 ERRORS = ("matchExposures raises RuntimeError", "matchMaskedImages raises RuntimeError")
 #: Options of hotpants, as its help lists them.
 OPTIONS = """
-inim tmplim outim tu tuk tl tg tr tp tni tmi iu iuk il ig ir ip ini imi ki r kcs ft sft nft mins mous omi gd nrx nry rf rkw
-nsx nsy ssf cmp afssc nss rss savexy c n fom sconv ko bgo ssig ks kfm okn fi fin convvar oni ond nim ndm oci cim allm nc hki
-oki sht obs obz nsht nbs nbz ng pca v
+inim tmplim outim tu tuk tl tg tr tp tni tmi iu iuk il ig ir ip ini imi ki r kcs ft sft nft mins mous omi gd nrx nry
+rf rkw nsx nsy ssf cmp afssc nss rss savexy c n fom sconv ko bgo ssig ks kfm okn fi fin convvar oni ond nim ndm oci
+cim allm nc hki oki sht obs obz nsht nbs nbz ng pca v
 """
 
 
