@@ -93,7 +93,7 @@ def key_of_variable(variable: str) -> str:
     if field := {_letters(field.name): field for field in UPSTREAM}.get(given):
         raise UsageError(f"unknown environment variable {variable}; {counterpart_text(field)}")
     close = [variable_of(key) for key in _alike_letters(given, known)]
-    hint = f"did you mean {' or '.join(close)}?" if close else "psfmatch config show lists all settings"
+    hint = f"did you mean {' or '.join(close)}?" if close else "unset it: psfmatch config show lists all settings"
     raise UsageError(f"unknown environment variable {variable}; {hint}")
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from psfmatch_cli import cli
+from psfmatch_cli.setting_keys import PREFIX
+from psfmatch_cli.setting_sources import OTHER_VARIABLES
 
 #: The simulated FWHMs, given to save the time of measuring them.
 FWHMS = ("--template-fwhm", "3.4", "--science-fwhm", "4.6")
@@ -38,6 +40,11 @@ def pair_folder(pair, tmp_path_factory):
     return folder
 
 
+def is_setting(variable):
+    """Whether an environment variable may be a setting of the one who runs the tests."""
+    return variable.startswith(PREFIX) and variable not in OTHER_VARIABLES
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command line ended."""
@@ -51,6 +58,8 @@ class Ended:
 def psfmatch(tmp_path, monkeypatch, capsys):
     """Function that runs a command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    for variable in filter(is_setting, list(os.environ)):
+        monkeypatch.delenv(variable)
 
     def run(*arguments):
         status = cli.exit_status([str(argument) for argument in arguments])
@@ -70,6 +79,7 @@ def environment(tmp_path_factory):
     script.chmod(0o755)
     (folder / "python").symlink_to(sys.executable)
     # What a make that runs the tests tells its children is not for the make of a test.
-    inherited = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    of_make = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+    inherited = {name: value for name, value in os.environ.items() if name not in of_make and not is_setting(name)}
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
     return {**inherited, "PATH": path, "PYTHONPATH": str(Path(__file__).parents[1]), "LC_ALL": "C"}
