@@ -40,9 +40,14 @@ def pair_folder(pair, tmp_path_factory):
     return folder
 
 
-def is_setting(variable):
-    """Whether an environment variable may be a setting of the one who runs the tests."""
-    return variable.startswith(PREFIX) and variable not in OTHER_VARIABLES
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_in_the_environment():
+    """Tests, and the processes they start, know nothing of the settings of the one who runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in list(os.environ):
+            if variable.startswith(PREFIX) and variable not in OTHER_VARIABLES:
+                patch.delenv(variable)
+        yield
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,6 @@ class Ended:
 def psfmatch(tmp_path, monkeypatch, capsys):
     """Function that runs a command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    for variable in filter(is_setting, list(os.environ)):
-        monkeypatch.delenv(variable)
 
     def run(*arguments):
         status = cli.exit_status([str(argument) for argument in arguments])
@@ -79,7 +82,6 @@ def environment(tmp_path_factory):
     script.chmod(0o755)
     (folder / "python").symlink_to(sys.executable)
     # What a make that runs the tests tells its children is not for the make of a test.
-    of_make = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
-    inherited = {name: value for name, value in os.environ.items() if name not in of_make and not is_setting(name)}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
     return {**inherited, "PATH": path, "PYTHONPATH": str(Path(__file__).parents[1]), "LC_ALL": "C"}

@@ -261,8 +261,9 @@ def test_the_settings_file_and_the_preset_may_be_the_environments(files, psfmatc
     assert "psfmatch setting kernel.wing_gaussian = False" in history
     assert "fit_for_background" not in history  # is as by default
     kernel = load_kernel(tmp_path / "diff_kernel.fits").kernel
-    # Spring 2023: no wing Gaussian, so 15 + 6 + 6 functions; 21 pixels for these FWHMs.
-    assert (kernel.size, len(kernel.basis)) == (21, 27)
+    # Spring 2023: no wing Gaussian, so 15 + 6 + 6 functions. The sigma between the FWHMs is 1.316 px and comes first,
+    # the last is four times that: int(6 x 5.26) = 31.
+    assert (kernel.size, len(kernel.basis)) == (31, 27)
 
 
 def test_an_unknown_variable_is_a_usage_error(files, psfmatch, monkeypatch):

@@ -1,9 +1,12 @@
 """Values of settings as texts."""
 
 import tomllib
+from typing import Annotated, Literal
 
 import pytest
+from pydantic import Field
 
+from psfmatch_cli.config import Group, Planes
 from psfmatch_cli.setting_keys import fields
 from psfmatch_cli.setting_values import parsed, plain_text, range_text, toml_text, type_text, typed
 
@@ -57,24 +60,42 @@ def test_a_value_as_a_text(value, toml, plain):
     assert tomllib.loads(f"x = {toml}")["x"] == ("none" if value is None else value)
 
 
+class Sample(Group):
+    """A setting of every kind."""
+
+    truth: bool = True
+    plain: float = 1.0
+    limited: int = Field(1, ge=1)
+    between: int = Field(1, ge=0, le=20)
+    half_open: float = Field(0.5, gt=0, le=1)
+    choice: Literal["", "lanczos3"] = ""
+    number: Literal[5, 9] = 9
+    names: Planes = Field([])
+    numbers: list[Annotated[float, Field(gt=0)]] = Field([])
+    orders: list[Annotated[int, Field(ge=1, le=3)]] = Field([1, 2], min_length=1)
+    absent: int | None = Field(None, ge=0)
+    absent_names: Planes | None = None
+
+
 @pytest.mark.parametrize(
-    ("key", "kind", "allowed"),
+    ("name", "kind", "allowed"),
     [
-        ("threads", "integer", ">= 1"),
-        ("adapt", "true or false", ""),
-        ("detection.threshold_value", "number", "> 0"),
-        ("detection.deblend_contrast", "number", "> 0 and <= 1"),
-        ("detection.stats_mask", "list of names", ""),
-        ("warp.mask_warping_kernel_name", "choice", '"", bilinear, lanczos3, lanczos4, lanczos5'),
-        ("kernel.central_regularization_stencil", "choice", "5, 9"),
-        ("kernel.alard_sig_gauss", "list of numbers", "each > 0"),
-        ("kernel.forward_regularization_orders", "list of integers", "each 1 to 3, at least 1 of them"),
-        ("kernel.spatial_kernel_order", "integer, or none", "0 to 20, or none"),
-        ("kernel.bad_mask_planes", "list of names, or none", ""),
+        ("truth", "true or false", ""),
+        ("plain", "number", ""),
+        ("limited", "integer", ">= 1"),
+        ("between", "integer", "0 to 20"),
+        ("half_open", "number", "> 0 and <= 1"),
+        ("choice", "choice", '"", lanczos3'),
+        ("number", "choice", "5, 9"),
+        ("names", "list of names", ""),
+        ("numbers", "list of numbers", "each > 0"),
+        ("orders", "list of integers", "each 1 to 3, at least 1 of them"),
+        ("absent", "integer, or none", ">= 0, or none"),
+        ("absent_names", "list of names, or none", ""),
     ],
 )
-def test_types_and_ranges_in_words(key, kind, allowed):
-    field = fields()[key]
+def test_types_and_ranges_in_words(name, kind, allowed):
+    field = Sample.model_fields[name]
     assert (type_text(field), range_text(field)) == (kind, allowed)
 
 
