@@ -53,8 +53,8 @@ class Plan:
     pool : CandidatePool
         Candidates, cleaned by their own fits.
     kernel_order : int
-    order_choice : OrderChoice or None
-        None if the order was given.
+    order_choice : OrderChoice
+        What the left-out candidates say of the order, or of several.
     background_order : int or None
         Of the background fitted along with the kernel; None if the candidates' own constants are eliminated,
         or none is fitted.
@@ -64,7 +64,7 @@ class Plan:
     spec: Spec
     pool: CandidatePool
     kernel_order: int
-    order_choice: OrderChoice | None
+    order_choice: OrderChoice
     background_order: int | None
 
 
@@ -129,9 +129,7 @@ def make_plan(
         spec = replace(spec, degrees=degrees_by_bic(pool).degrees)
         pool = pool_with(spec)
     background_order = kernel.spatial_bg_order if kernel.fit_for_background else None
-    if kernel.spatial_kernel_order is not None:
-        return Plan(direction, spec, pool, kernel.spatial_kernel_order, None, background_order)
-    choice = choose_kernel_order(pool, background_order)
+    choice = choose_kernel_order(pool, background_order, kernel.spatial_kernel_order)
     log.info("%s convolved, %s: %s", direction.convolved, spec, choice)
     return Plan(direction, spec, pool, choice.order, choice, background_order)
 
@@ -144,8 +142,6 @@ def sky_level(exposure: Exposure, step: int = 7) -> float:
 
 def better(one: Plan, other: Plan) -> Plan:
     """The plan whose left-out candidates have the smaller residuals; the first if nothing tells them apart."""
-    if one.order_choice is None or other.order_choice is None:
-        return one
     first, second = (_by_row(plan) for plan in (one, other))
     common = sorted(first.keys() & second.keys())
     if not common:

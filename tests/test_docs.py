@@ -9,6 +9,7 @@ import pytest
 
 from doc_pages import GUIDE, PAGES, README, ROOT, blocks, run_sessions, sessions, words
 from psfmatch_cli import cli
+from psfmatch_cli.cli import config
 from psfmatch_cli.cli.exits import INTERRUPTED, TERMINATED
 from psfmatch_cli.errors import InputError, NoCandidatesError, UsageError
 from psfmatch_cli.settings import load_settings
@@ -72,8 +73,9 @@ def test_every_command_stands_in_the_readme_and_in_the_start_of_the_guide():
 
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
 def test_every_option_that_a_page_names_exists(page, psfmatch):
-    known = {"--help", "--version"}
-    known |= {option for name in cli.COMMANDS for option in re.findall(r"--[a-z][a-z-]+", psfmatch(name, "--help").out)}
+    names = [[name] for name in cli.COMMANDS] + [["config", name] for name in config.command.commands]
+    helps = "".join(psfmatch(*name, "--help").out for name in names)
+    known = {"--help", "--version", *re.findall(r"--[a-z][a-z-]+", helps)}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+[a-z]", page.read_text()))
     assert named <= known
 
