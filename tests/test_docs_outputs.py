@@ -81,7 +81,7 @@ def hdu_names(path):
 def items(path):
     """Paths of all items of a record, without the single settings."""
     flat = TaskMetadata.from_json(path.read_text()).flat()
-    return {"run.settings.key" if name.startswith("run.settings.") else name for name in flat}
+    return {re.sub(r"^(run\.setting(s|Sources)\.).*", r"\1key", name) for name in flat}
 
 
 def summary(path):

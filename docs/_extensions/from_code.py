@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from setting_rows import SettingRow, setting_rows
 from sphinx.util.docutils import SphinxDirective
 
 import psfmatch_cli
 from psfmatch_cli import errors
+from psfmatch_cli.setting_values import toml_text
+from psfmatch_cli.settings_reference import SettingRow, settings_reference, upstream_text, without_counterpart
+from psfmatch_cli.upstream import UPSTREAM, UpstreamField
 
 
 class SettingsDirective(SphinxDirective):
@@ -23,22 +25,67 @@ class SettingsDirective(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         group = self.arguments[0] if self.arguments else ""
-        rows = [row for row in setting_rows() if row.key.rpartition(".")[0] == group]
+        rows = [row for row in settings_reference() if row.key.rpartition(".")[0] == group]
         if not rows:
             raise self.error(f"there is no group of settings {group!r}")
         return self.parse_text_to_nodes("\n".join(_setting(row) for row in rows))
 
 
 def _setting(row: SettingRow) -> str:
-    allowed = f"{row.type}; {row.range}" if row.range else row.type
-    meaning = re.sub(r"([*`|\\]|_(?=\W|$))", r"\\\1", row.help)
+    allowed = f"{row.type}; {_escaped(row.allowed)}" if row.allowed else row.type
     return f"""
 .. confval:: {row.key}
    :type: {allowed}
-   :default: ``{row.default}``
+   :default: ``{toml_text(row.default)}``
 
-   {meaning[:1].upper()}{meaning[1:]}.
+   {_sentence(row.help)}
+
+   {_upstream_of(row)}
 """
+
+
+def _upstream_of(row: SettingRow) -> str:
+    """What upstream has for a setting: name and defaults, and why ours differs."""
+    if not row.upstream:
+        return f"*Upstream has no such setting:* {_sentence(row.note, capital=False)}"
+    then, now = row.upstream_default("v23"), row.upstream_default("head")
+    defaults = f"``{then or 'absent'}``" + (f", today ``{now or 'absent'}``" if now != then else "")
+    names = ", ".join(f"``{name}``" for name in dict.fromkeys(row.upstream_names))
+    note = f" Here: {_sentence(row.note, capital=False)}" if row.note else ""
+    return f"*Upstream:* {names}, default {defaults}.{note}"
+
+
+class UpstreamSettingsDirective(SphinxDirective):
+    """``.. upstream-settings::``: a table of all settings of upstream, with ours or the reason why there is none."""
+
+    def run(self) -> list[nodes.Node]:
+        here = [_field(field) for field in UPSTREAM if field.key is not None]
+        gone = [(f"``{field.name}``", _sentence(field.note)) for field in without_counterpart()]
+        head = ("Upstream", "Default, spring 2023", "Default, today", "Here")
+        text = _table(head, here, (38, 15, 15, 32)) + _table(("Upstream, without counterpart", "Why"), gone, (40, 60))
+        return self.parse_text_to_nodes(text)
+
+
+def _field(field: UpstreamField) -> tuple[str, ...]:
+    texts = (upstream_text(field, version) or "absent" for version in ("v23", "head"))
+    return f"``{field.name}``", *(f"``{text}``" for text in texts), f":confval:`{field.key}`"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], widths: tuple[int, ...]) -> str:
+    lines = ["", ".. list-table::", "   :header-rows: 1", f"   :widths: {' '.join(map(str, widths))}", ""]
+    for row in [head, *rows]:
+        lines += [f"   {'* -' if n == 0 else '  -'} {cell}" for n, cell in enumerate(row)]
+    return "\n".join([*lines, "", ""])
+
+
+def _escaped(text: str) -> str:
+    """The text without anything that reStructuredText would read as markup."""
+    return re.sub(r"([*`|\\]|_(?=\W|$))", r"\\\1", text)
+
+
+def _sentence(text: str, *, capital: bool = True) -> str:
+    text = _escaped(text)
+    return f"{text[:1].upper() if capital else text[:1]}{text[1:]}."
 
 
 class ExceptionsDirective(SphinxDirective):
@@ -98,6 +145,7 @@ def _rst_line(line: str) -> str:
 
 def setup(app: Any) -> dict[str, Any]:
     app.add_directive("settings", SettingsDirective)
+    app.add_directive("upstream-settings", UpstreamSettingsDirective)
     app.add_directive("exceptions", ExceptionsDirective)
     app.add_directive("modules", ModulesDirective)
     app.connect("include-read", markdown_to_rst)
