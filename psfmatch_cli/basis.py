@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.config import KernelConfig
-from psfmatch_cli.errors import UsageError
+from psfmatch_cli.errors import FwhmError, UsageError
 from psfmatch_cli.kernel import exponent_pairs
 from psfmatch_cli.psf import FWHM_PER_SIGMA
 
@@ -169,12 +169,12 @@ def basis_spec(target_fwhm: float | None, reference_fwhm: float | None, config: 
 
     Raises
     ------
-    UsageError
+    FwhmError
         If a FWHM is not positive.
     """
     for fwhm in (target_fwhm, reference_fwhm):
         if fwhm is not None and not (np.isfinite(fwhm) and fwhm > 0):
-            raise UsageError(f"FWHM must be a positive number of pixels, got {fwhm}")
+            raise FwhmError(f"FWHM must be a positive number of pixels, got {fwhm}")
     degrees = tuple(config.alard_deg_gauss)
     larger_fwhm = max(target_fwhm or 0.0, reference_fwhm or 0.0) if config.scale_by_fwhm else 0.0
     scaled = config.scale_by_fwhm and target_fwhm is not None and reference_fwhm is not None

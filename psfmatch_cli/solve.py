@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.basis import KernelBasis
-from psfmatch_cli.errors import FitError
+from psfmatch_cli.errors import NotFiniteError, SingularSystemError
 
 #: Relative size below which an eigenvalue counts as zero.
 _EIGENVALUE_CUT = 1e-14
@@ -184,13 +184,17 @@ def solve_symmetric(matrix: NDArray[np.float64], vector: NDArray[np.float64]) ->
 
     Raises
     ------
-    FitError
-        If the matrix or the solution is not finite.
+    NotFiniteError
+        If the matrix or the vector is not finite.
+    SingularSystemError
+        If no eigenvalue is positive. (Upstream divides by every eigenvalue that is not exactly 0, however small.)
     """
     from scipy import linalg
 
     if not (np.isfinite(matrix).all() and np.isfinite(vector).all()):
-        raise FitError("the normal equations hold values that are not finite; are there NaN pixels in the stamps?")
+        raise NotFiniteError(
+            "the normal equations hold values that are not finite; are there NaN pixels in the stamps?"
+        )
     try:
         return linalg.cho_solve(linalg.cho_factor(matrix, check_finite=False), vector, check_finite=False), "cholesky"
     except linalg.LinAlgError:
@@ -198,7 +202,7 @@ def solve_symmetric(matrix: NDArray[np.float64], vector: NDArray[np.float64]) ->
     values, vectors = linalg.eigh(matrix)
     keep = values > _EIGENVALUE_CUT * values[-1]
     if not keep.any():
-        raise FitError("the normal equations are singular: no positive eigenvalue")
+        raise SingularSystemError("the normal equations are singular: no positive eigenvalue")
     solution = vectors[:, keep] @ ((vectors[:, keep].T @ vector) / values[keep])
     return solution, "eigen"
 
