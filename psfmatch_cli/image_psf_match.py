@@ -5,9 +5,16 @@ from __future__ import annotations
 import functools
 from dataclasses import replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from psfmatch_cli.basis import BasisSpec, KernelBasis, alard_lupton_basis, basis_spec, basis_specs
+from psfmatch_cli.basis import (
+    KernelBasis,
+    alard_lupton_basis,
+    basis_spec,
+    delta_function_basis,
+    explicit_spec,
+)
+from psfmatch_cli.basis_sets import Spec, record_basis, specs_to_try, wanted_parameters
 from psfmatch_cli.candidates import CandidateSet, select_candidates
 from psfmatch_cli.diagnostics import Diagnosis, diagnose, report
 from psfmatch_cli.difference import build_difference, with_detections
@@ -27,7 +34,7 @@ from psfmatch_cli.psf_match import Attempt, Pair, PsfMatchTask
 from psfmatch_cli.register import Widths, register, warn_of_deconvolution
 from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult, matched_result, subtracted_result
 from psfmatch_cli.settings import Settings
-from psfmatch_cli.summary import Findings, match_items, record_basis
+from psfmatch_cli.summary import Findings, match_items
 from psfmatch_cli.task import Task, timed
 
 if TYPE_CHECKING:
@@ -114,7 +121,8 @@ class ImagePsfMatchTask(PsfMatchTask):
             candidate_list = self._checked(detection.sources, science)
             science = science.with_pixels(detection.mark(science.masked_image))
         if n_parameters is None:
-            n_parameters = basis_spec(None, None, self.config.kernel).n_functions + 1
+            kernel = self.config.kernel
+            n_parameters = wanted_parameters(specs_to_try(None, None, kernel)[0], kernel)
         made = select_candidates(
             candidate_list,
             template,
@@ -157,7 +165,9 @@ class ImagePsfMatchTask(PsfMatchTask):
         basis_sigma_gauss: list[float] | None = None,
         metadata: TaskMetadata | None = None,
     ) -> KernelBasis:
-        """Alard-Lupton basis that takes the target's FWHM to the reference's, or of given widths and degrees.
+        """Basis that takes the target's FWHM to the reference's, or of given widths and degrees.
+
+        The delta-function basis depends on none of the arguments and has no ``ALBasis*`` items.
 
         Parameters
         ----------
@@ -168,14 +178,22 @@ class ImagePsfMatchTask(PsfMatchTask):
         basis_sigma_gauss : list of float, optional
             Sigmas by hand, in pixels, one per degree: neither scaled by the FWHMs nor followed by a wing.
         metadata : TaskMetadata, optional
-            Where the ``ALBasis*`` items go.
+            Where the ``ALBasis*`` items go; their mode is ``explicit`` where the sigmas are given.
+
+        Raises
+        ------
+        UsageError
+            If a FWHM or a sigma is not positive, or there is not one degree per sigma.
         """
-        by_hand: dict[str, Any] = {}
-        if basis_deg_gauss is not None:
-            by_hand["alard_deg_gauss"] = list(basis_deg_gauss)
-        if basis_sigma_gauss is not None:
-            by_hand |= {"alard_sig_gauss": list(basis_sigma_gauss), "scale_by_fwhm": False, "wing_gaussian": False}
-        spec = basis_spec(target_fwhm_pix, reference_fwhm_pix, self.config.kernel.model_copy(update=by_hand))
+        kernel = self.config.kernel
+        if kernel.kernel_basis_set == "delta-function":
+            return delta_function_basis(kernel.side)
+        degrees = None if basis_deg_gauss is None else tuple(basis_deg_gauss)
+        if basis_sigma_gauss is None:
+            spec = basis_spec(target_fwhm_pix, reference_fwhm_pix, kernel, degrees)
+        else:
+            degrees = tuple(kernel.alard_deg_gauss) if degrees is None else degrees
+            spec = explicit_spec(tuple(basis_sigma_gauss), degrees, kernel)
         if metadata is not None:
             record_basis(metadata, spec)
         return alard_lupton_basis(spec)
@@ -346,8 +364,7 @@ class ImagePsfMatchTask(PsfMatchTask):
         diagnosis = diagnose(attempt.fit, self.config.kernel.max_spatial_condition_number)
         report(diagnosis, self.config.strict)
         findings = self._findings(attempt, diagnosis)
-        if self.config.kernel.kernel_basis_set == "alard-lupton":
-            record_basis(self.metadata, attempt.plan.spec)
+        record_basis(self.metadata, attempt.plan.spec)
         for name, value in match_items(findings).items():
             self.metadata[name] = value
         return matched_result(pair.science, findings), findings.images.difference
@@ -362,12 +379,12 @@ class ImagePsfMatchTask(PsfMatchTask):
         adaptations = tuple(self.metadata.get_array("adaptations"))
         return Findings(plan, fit, images, pair.widths, pair.registered, diagnosis, sum_check, adaptations)
 
-    def _specs(self, pair: Pair, direction: Direction) -> list[BasisSpec]:
+    def _specs(self, pair: Pair, direction: Direction) -> list[Spec]:
         """The bases to try for one direction."""
         fwhms = (pair.widths.template, pair.widths.science)
-        return basis_specs(*(fwhms if direction.convolve_template else fwhms[::-1]), self.config.kernel)
+        return specs_to_try(*(fwhms if direction.convolve_template else fwhms[::-1]), self.config.kernel)
 
-    def _candidates(self, pair: Pair, spec: BasisSpec) -> CandidateSet:
+    def _candidates(self, pair: Pair, spec: Spec) -> CandidateSet:
         """The candidates for the kernel size of a basis."""
         height, width = pair.science.shape
         if min(height, width) < spec.size:
@@ -377,7 +394,11 @@ class ImagePsfMatchTask(PsfMatchTask):
             )
         sources = pair.sources if pair.own_sources else self._checked(pair.sources, pair.science)
         return self.make_candidate_list(
-            pair.registered.exposure, pair.marked, spec.size, sources, n_parameters=spec.n_functions + 1
+            pair.registered.exposure,
+            pair.marked,
+            spec.size,
+            sources,
+            n_parameters=wanted_parameters(spec, self.config.kernel),
         )
 
     def _plan(self, pair: Pair, convolve_template: bool | None) -> Plan:

@@ -7,7 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from psfmatch_cli.candidate_qa import quality_items
 from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.errors import DisagreementError, KernelSumError
 from psfmatch_cli.fit import FittedStamps
@@ -49,6 +51,8 @@ class MatchResult:
         components made a round start again.
     converged : bool
         Whether the last assessment rejected nobody.
+    quality : dict of str to float
+        Statistics of the residuals of those in the last fit: see `psfmatch_cli.candidate_qa`.
     """
 
     kernel: MatchingKernel
@@ -62,6 +66,7 @@ class MatchResult:
     n_iterations: int
     n_restarts: int
     converged: bool
+    quality: dict[str, float]
 
 
 def match(pool: CandidatePool, kernel_order: int, background_order: int | None) -> MatchResult:
@@ -106,6 +111,7 @@ class _Round:
 
     ready: Ready
     solution: SpatialSolution
+    local: NDArray[np.float64]
     stats: Residuals
     converged: bool
 
@@ -133,7 +139,8 @@ class _Rounds:
         fitted = ready.fitted
         layout = spatial_layout(pool, fitted.basis, *self.orders)
         solution = solve_spatial(pool.system(fitted, layout), layout, pool.spread(fitted, layout))
-        stats = pool.statistics(fitted, pool.local(fitted, layout, solution.parameters))
+        local = pool.local(fitted, layout, solution.parameters)
+        stats = pool.statistics(fitted, local)
         pool.note(ready.places, spatial_mean=stats.mean, spatial_rms=stats.rms, chi2=stats.chi2)
         log.debug("spatial fit of %d candidates: model error %.4f", len(fitted), stats.model_error)
         out = np.zeros(len(fitted), bool)
@@ -143,7 +150,7 @@ class _Rounds:
                 out = pool.exceeds(stats)
             pool.reject(ready.places[out], "spatial-fit")
             pool.round += 1
-        return _Round(ready, solution, stats, reject and not out.any())
+        return _Round(ready, solution, local, stats, reject and not out.any())
 
 
 def _check_agreement(pool: CandidatePool, n_used: int) -> None:
@@ -228,6 +235,7 @@ def _result(pool: CandidatePool, last: _Round, rounds: _Rounds) -> MatchResult:
         rounds.n,
         rounds.n_restarts,
         last.converged,
+        quality_items(last.ready.fitted, last.local),
     )
 
 

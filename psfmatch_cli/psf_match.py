@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from psfmatch_cli import adapt
-from psfmatch_cli.basis import BasisSpec
+from psfmatch_cli.basis_sets import Spec
 from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.errors import DisagreementError, FitError, NoCandidatesError, SingleFitsFailedError
 from psfmatch_cli.exposure import Exposure
@@ -90,7 +90,7 @@ class PsfMatchTask(Task):
         """The pair with the sources that are found on the science image."""
         raise NotImplementedError
 
-    def _candidates(self, pair: Pair, spec: BasisSpec) -> CandidateSet:
+    def _candidates(self, pair: Pair, spec: Spec) -> CandidateSet:
         """The candidates for the kernel size of a basis."""
         raise NotImplementedError
 

@@ -17,7 +17,7 @@ from psfmatch_cli.basis import KernelBasis
 from psfmatch_cli.fit import FittedStamps
 from psfmatch_cli.kernel import SpatialModel
 from psfmatch_cli.pool import CandidatePool
-from psfmatch_cli.spatial import SpatialLayout
+from psfmatch_cli.spatial import SpatialLayout, solve_spatial
 
 log = logging.getLogger(__name__)
 
@@ -83,14 +83,33 @@ def _someone(pool: CandidatePool) -> NDArray[np.intp]:
 
 
 def component_basis(fitted: FittedStamps, pool: CandidatePool) -> KernelBasis:
-    """Principal components of the candidates' own kernels, each divided by its sum."""
+    """Principal components of the candidates' own kernels, each divided by its sum.
+
+    Where the noise of the convolved image is corrected for, the mean kernel, which the own fits find too smooth, is
+    that of one fit to all candidates (upstream takes the plain mean).
+    """
     from psfmatch_cli.pca import principal_components
 
     images = fitted.kernels() / fitted.kernel_sums()[:, None, None]
     config = pool.config
-    made = principal_components(images, config.subtract_mean_for_pca, config.num_principal_components)
+    first = common_kernel(fitted, pool) if config.correct_noise_bias and config.subtract_mean_for_pca else None
+    made = principal_components(images, config.subtract_mean_for_pca, config.num_principal_components, first)
     log.debug("principal components of %d kernels: %d functions", len(images), len(made.basis))
     return made.basis
+
+
+def common_kernel(fitted: FittedStamps, pool: CandidatePool) -> NDArray[np.float64]:
+    """Kernel of unit sum, (size, size), of the fit of a constant kernel to some candidates.
+
+    Raises
+    ------
+    FitError
+        If there is no finite solution.
+    """
+    layout = spatial_layout(pool, fitted.basis, 0, None)
+    kernel, _ = solve_spatial(pool.system(fitted, layout), layout).models(fitted.basis)
+    image = kernel.image(*layout.kernel.region.center)
+    return image / image.sum()
 
 
 def spatial_layout(

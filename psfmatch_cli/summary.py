@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from psfmatch_cli.basis import BasisSpec
 from psfmatch_cli.diagnostics import Diagnosis
 from psfmatch_cli.difference import Difference
 from psfmatch_cli.match import MatchResult
-from psfmatch_cli.metadata import TaskMetadata
 from psfmatch_cli.photometry import SumCheck
 from psfmatch_cli.plan import Plan
 from psfmatch_cli.register import Registered, Widths
@@ -88,6 +86,7 @@ def match_items(findings: Findings) -> dict[str, Any]:
     return {
         "spatialConditionNum": fit.condition_number,
         "spatialKernelSum": fit.kernel.center_sum,
+        "spatialKernelSumErr": fit.kernel.sum_error(*fit.kernel.spatial.region.center),
         "convolvedExposure": plan.direction.convolved.capitalize(),
         "convolvedReason": plan.direction.reason,
         "expectedKernelSum": _or_nan(findings.sum_check.expected),
@@ -95,6 +94,7 @@ def match_items(findings: Findings) -> dict[str, Any]:
         "kernelConstraint": findings.diagnosis.kernel.state,
         "backgroundConstraint": findings.diagnosis.background.state,
         "kernelBasisSet": plan.pool.config.kernel_basis_set,
+        "principalComponents": plan.pool.config.uses_pca,
         "nBasis": len(fit.kernel.basis),
         "spatialModelType": fit.kernel.spatial.kind,
         "spatialKernelOrderUsed": fit.kernel.spatial.order,
@@ -106,6 +106,7 @@ def match_items(findings: Findings) -> dict[str, Any]:
         "nBad": fit.n_rejected,
         "nUnused": int(np.count_nonzero(fit.candidates.table["status"] == "unused")),
         "nIterations": fit.n_iterations,
+        "nTotalIterations": fit.n_iterations + fit.n_restarts,
         "converged": fit.converged,
         "solver": fit.solution.solver,
         "modelError": fit.model_error,
@@ -123,12 +124,3 @@ def match_items(findings: Findings) -> dict[str, Any]:
 
 def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value
-
-
-def record_basis(metadata: TaskMetadata, spec: BasisSpec) -> None:
-    """Append the ``ALBasis*`` items."""
-    metadata.add("ALBasisNGauss", len(spec.sigmas))
-    metadata.add("ALBasisDegGauss", list(spec.degrees))
-    metadata.add("ALBasisSigGauss", list(spec.sigmas))
-    metadata.add("ALKernelSize", spec.size)
-    metadata.add("ALBasisMode", spec.mode)

@@ -46,13 +46,13 @@ def test_a_constant_kernel_gets_a_low_order(pairs):
 @pytest.mark.parametrize(("n", "highest"), [(3, 0), (7, 0), (8, 1), (13, 1), (14, 2), (21, 2), (22, 3)])
 def test_few_candidates_allow_low_orders_only(pairs, n, highest):
     unclipped = {"single_kernel_clipping": False, "kernel_sum_clipping": False}
-    choice = choose_kernel_order(pool_of(pairs[0], rows=rows=slice(n), n_star_per_cell=0, **unclipped), 0)
+    choice = choose_kernel_order(pool_of(pairs[0], rows=slice(n), n_star_per_cell=0, **unclipped), 0)
     assert max(choice.scores) == highest
     assert choice.n_candidates == n
 
 
 def test_one_candidate_has_a_constant_kernel(pairs):
-    choice = choose_kernel_order(pool_of(pairs[0], rows=rows=slice(1)), 0)
+    choice = choose_kernel_order(pool_of(pairs[0], rows=slice(1)), 0)
     assert (choice.order, choice.n_candidates) == (0, 1)
 
 
@@ -75,7 +75,7 @@ def test_left_out_scores_tell_a_right_order_from_a_wrong_one(pairs):
 
 
 def test_a_choice_describes_itself(pairs):
-    choice = choose_kernel_order(pool_of(pairs[0], rows=rows=slice(9)), 0)
+    choice = choose_kernel_order(pool_of(pairs[0], rows=slice(9)), 0)
     assert str(choice).startswith(f"order {choice.order} from {choice.n_candidates} candidates (left-out residual")
 
 
