@@ -214,3 +214,12 @@ def test_a_block_can_be_timed(pair):
     with task.timer("somethingElse"):
         np.linalg.svd(np.eye(3))
     assert {name.removeprefix("somethingElseEnd") for name in task.metadata if "End" in name} == set(TIMING)
+
+
+def test_delta_functions_have_no_items_of_gaussians(pair):
+    kernel = KernelConfig(kernel_basis_set="delta-function", kernel_size=11)
+    task = ImagePsfMatchTask(Settings(kernel=kernel))
+    task.match_exposures(*pair[:2], *FWHMS, pair[2])
+    assert not [name for name in task.metadata if name.startswith(("ALBasis", "ALKernel"))]
+    assert task.metadata["kernelBasisSet"] == "delta-function"
+    assert {"spatialConditionNum", "spatialKernelSum", "kernelConstraint"} <= set(task.metadata)
