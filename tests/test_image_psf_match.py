@@ -311,7 +311,7 @@ def test_different_grids_without_warping_are_an_error(sharp):
 def test_an_empty_field_is_an_error_that_says_so():
     rng = np.random.default_rng(1)
     empty = [exposure(rng.normal(size=(200, 200)), 1.0) for _ in range(2)]
-    with pytest.raises(NoCandidatesError, match="the source list is empty"):
+    with pytest.raises(NoCandidatesError, match="no source was detected on image"):
         ImagePsfMatchTask().subtract_exposures(*empty, 4.0, 5.0)
 
 
