@@ -28,10 +28,8 @@ def messages():
     found = set()
     for path in (ROOT / "psfmatch_cli").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call):
-                found |= {text_of(argument) for argument in node.args}
-            elif isinstance(node, ast.Return):
-                found.add(text_of(node.value))
+            # What stands as a statement of its own is a docstring.
+            found |= {text_of(child) for child in ast.iter_child_nodes(node) if not isinstance(node, ast.Expr)}
     return found
 
 
