@@ -56,3 +56,23 @@ class FitError(PsfMatchError):
     """The kernel or background cannot be solved for."""
 
     exit_code = 3
+
+
+class EmptySourceListError(NoCandidatesError):
+    """The caller's list of sources holds nothing."""
+
+
+class SourceTypeError(UsageError):
+    """What should be a list of sources is not one, or its entries differ in type.
+
+    Parameters
+    ----------
+    message : str
+        One line.
+    types : tuple of str, optional
+        Names of the types that were found.
+    """
+
+    def __init__(self, message: str, types: tuple[str, ...] = ()):
+        super().__init__(message)
+        self.types = types

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from psfmatch_cli.basis import BasisSpec, KernelBasis, alard_lupton_basis, basis_spec, basis_specs
 from psfmatch_cli.candidates import CandidateSet, select_candidates
 from psfmatch_cli.difference import build_difference, with_detections
-from psfmatch_cli.errors import InputError, NoCandidatesError, PsfMatchError
+from psfmatch_cli.errors import EmptySourceListError, InputError, NoCandidatesError, PsfMatchError
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.match import MatchResult, match
 from psfmatch_cli.metadata import TaskMetadata
@@ -18,6 +18,7 @@ from psfmatch_cli.psf import Psf, gaussian_psf
 from psfmatch_cli.register import Registered, Widths, register
 from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult
 from psfmatch_cli.settings import Settings
+from psfmatch_cli.source_list import source_table
 from psfmatch_cli.summary import match_items, record_basis, summarise
 from psfmatch_cli.task import Task, timed
 
@@ -93,7 +94,7 @@ class ImagePsfMatchTask(Task):
         template: Exposure,
         science: Exposure,
         kernel_size: int,
-        candidate_list: Table | None = None,
+        candidate_list: Any | None = None,
         *,
         n_parameters: int | None = None,
     ) -> CandidateSet:
@@ -105,19 +106,44 @@ class ImagePsfMatchTask(Task):
             On one pixel grid.
         kernel_size : int
             Side of the kernel, pixels.
-        candidate_list : Table, optional
-            Sources with ``x, y`` or ``ra, dec``; default: detected on the science exposure.
+        candidate_list : Table, SkyCoord, array (n, 2), list of positions, footprints or sources, optional
+            Sources, as for `psfmatch_cli.source_list.source_table`; default: detected on the science exposure.
         n_parameters : int, optional
             Local parameters that a stamp must constrain; default: those of the configured basis.
+
+        Raises
+        ------
+        NoCandidatesError
+            If the list is empty or no source survives; with the count of every reason.
+        SourceTypeError
+            If the entries of the list differ in type, or are no sources.
         """
         if candidate_list is None:
-            detection = self.get_select_sources(science)
-            candidate_list = detection.sources
-            science = science.with_pixels(detection.mark(science.masked_image))
+            sources, science = self._detected(science)
+        else:
+            sources = self._given(candidate_list, science)
         if n_parameters is None:
             n_parameters = basis_spec(None, None, self.config.kernel).n_functions + 1
+        return self._select(sources, template, science, kernel_size, n_parameters)
+
+    def _given(self, candidate_list: Any, science: Exposure) -> Table:
+        """The caller's sources on the science image."""
+        sources = source_table(candidate_list, science)
+        self.metadata["sourcePositions"] = sources.meta["positions"]
+        return sources
+
+    def _detected(self, science: Exposure, psf_sigma: float | None = None) -> tuple[Table, Exposure]:
+        """The sources detected on the science image, and that image with them marked in its mask."""
+        found = self.get_select_sources(science, psf_sigma=psf_sigma)
+        self.metadata["sourcePositions"] = "detected on the science image"
+        return found.sources, science.with_pixels(found.mark(science.masked_image))
+
+    def _select(
+        self, sources: Table, template: Exposure, science: Exposure, kernel_size: int, n_parameters: int
+    ) -> CandidateSet:
+        """The candidates among sources whose positions are known."""
         made = select_candidates(
-            candidate_list,
+            sources,
             template,
             science,
             self.config.candidates,
@@ -134,7 +160,7 @@ class ImagePsfMatchTask(Task):
         science: Exposure,
         template_fwhm_pix: float | None = None,
         science_fwhm_pix: float | None = None,
-        candidate_list: Table | None = None,
+        candidate_list: Any | None = None,
         do_warping: bool = True,
         convolve_template: bool | None = None,
     ) -> CandidateSet:
@@ -186,7 +212,7 @@ class ImagePsfMatchTask(Task):
         science: Exposure,
         template_fwhm_pix: float | None = None,
         science_fwhm_pix: float | None = None,
-        candidate_list: Table | None = None,
+        candidate_list: Any | None = None,
         do_warping: bool = True,
         convolve_template: bool | None = None,
     ) -> MatchExposuresResult:
@@ -198,8 +224,8 @@ class ImagePsfMatchTask(Task):
             Unchanged.
         template_fwhm_pix, science_fwhm_pix : float, optional
             FWHMs in science pixels; default: of the exposures' PSFs, else measured from their stars.
-        candidate_list : Table, optional
-            Sources to use, as for `make_candidate_list`.
+        candidate_list : optional
+            Sources to use, in any of the forms of `make_candidate_list`.
         do_warping : bool
             Whether a template on another grid is warped; if not, it is an error.
         convolve_template : bool, optional
@@ -226,7 +252,7 @@ class ImagePsfMatchTask(Task):
         science: Exposure,
         template_fwhm_pix: float | None = None,
         science_fwhm_pix: float | None = None,
-        candidate_list: Table | None = None,
+        candidate_list: Any | None = None,
         do_warping: bool = True,
         convolve_template: bool | None = None,
     ) -> SubtractExposuresResult:
@@ -244,7 +270,7 @@ class ImagePsfMatchTask(Task):
         self,
         template: MaskedImage,
         science: MaskedImage,
-        candidate_list: Table,
+        candidate_list: Any,
         template_fwhm_pix: float | None = None,
         science_fwhm_pix: float | None = None,
         convolve_template: bool | None = True,
@@ -269,7 +295,7 @@ class ImagePsfMatchTask(Task):
         self,
         template: MaskedImage,
         science: MaskedImage,
-        candidate_list: Table,
+        candidate_list: Any,
         template_fwhm_pix: float | None = None,
         science_fwhm_pix: float | None = None,
         convolve_template: bool | None = True,
@@ -283,9 +309,9 @@ class ImagePsfMatchTask(Task):
     # What the methods above share
 
     @staticmethod
-    def _as_exposures(template: MaskedImage, science: MaskedImage, candidate_list: Table) -> tuple[Exposure, Exposure]:
-        if candidate_list is None or len(candidate_list) == 0:
-            raise NoCandidatesError("matching masked images needs a list of sources, got none")
+    def _as_exposures(template: MaskedImage, science: MaskedImage, candidate_list: Any) -> tuple[Exposure, Exposure]:
+        if candidate_list is None:
+            raise EmptySourceListError("matching masked images needs a list of sources, got none")
         if template.box != science.box:
             raise InputError(f"the template covers {template.box}, the science image {science.box}; they must be equal")
         return Exposure(template, name="template"), Exposure(science, name="science")
@@ -296,7 +322,7 @@ class ImagePsfMatchTask(Task):
         science: Exposure,
         template_fwhm: float | None,
         science_fwhm: float | None,
-        sources: Table | None,
+        sources: Any | None,
         do_warping: bool,
         convolve_template: bool | None,
     ) -> tuple[MatchExposuresResult, MaskedImage]:
@@ -333,18 +359,18 @@ class ImagePsfMatchTask(Task):
         science: Exposure,
         template_fwhm: float | None,
         science_fwhm: float | None,
-        sources: Table | None,
+        sources: Any | None,
         do_warping: bool,
     ) -> _Pair:
-        """Warp the template, measure the FWHMs, detect the sources."""
+        """Warp the template, measure the FWHMs, detect the sources; a wrong list of sources is found out first."""
+        given = None if sources is None else self._given(sources, science)
         registered = register(template, science, self.config.warp, do_warping, threads=self.config.threads)
         self.metadata["warped"] = registered.warped
         self.metadata["registrationOffsetPix"] = registered.offset
         widths = Widths.of(registered.exposure, science, template_fwhm, science_fwhm)
-        if sources is None:
-            found = self.get_select_sources(science, psf_sigma=widths.search_sigma)
-            sources, science = found.sources, science.with_pixels(found.mark(science.masked_image))
-        return _Pair(registered, science, widths, sources)
+        if given is None:
+            given, science = self._detected(science, widths.search_sigma)
+        return _Pair(registered, science, widths, given)
 
     def _specs(self, pair: _Pair, direction: Direction) -> list[BasisSpec]:
         """The bases to try for one direction."""
@@ -353,9 +379,7 @@ class ImagePsfMatchTask(Task):
 
     def _candidates(self, pair: _Pair, spec: BasisSpec) -> CandidateSet:
         """The candidates for the kernel size of a basis."""
-        return self.make_candidate_list(
-            pair.registered.exposure, pair.science, spec.size, pair.sources, n_parameters=spec.n_functions + 1
-        )
+        return self._select(pair.sources, pair.registered.exposure, pair.science, spec.size, spec.n_functions + 1)
 
     def _plan(self, pair: _Pair, convolve_template: bool | None) -> Plan:
         """The best of the plans for the directions and the bases that are open."""

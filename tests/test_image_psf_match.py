@@ -10,7 +10,7 @@ from astropy.wcs import WCS
 from made_pairs import exposure, gaussian_pair, plane
 from psfmatch_cli.config import CandidateConfig, DetectionConfig, KernelConfig
 from psfmatch_cli.detect import Detection
-from psfmatch_cli.errors import InputError, NoCandidatesError, RegistrationError, UsageError
+from psfmatch_cli.errors import EmptySourceListError, InputError, NoCandidatesError, RegistrationError, UsageError
 from psfmatch_cli.image_psf_match import ImagePsfMatchTask, MatchExposuresResult, SubtractExposuresResult
 from psfmatch_cli.metadata import TaskMetadata
 from psfmatch_cli.psf import FWHM_PER_SIGMA, gaussian_psf
@@ -263,10 +263,18 @@ def test_masked_images_give_what_exposures_give(sharp):
 
 
 @pytest.mark.parametrize("method", ["match_masked_images", "subtract_masked_images"])
-@pytest.mark.parametrize("sources", [None, Table({"x": [], "y": []})], ids=["none", "empty"])
-def test_masked_images_need_sources(sharp, method, sources):
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        (None, "matching masked images needs a list of sources, got none"),
+        (Table({"x": [], "y": []}), "the source list is empty"),
+        ([], "the source list is empty"),
+    ],
+    ids=["none", "empty-table", "empty-list"],
+)
+def test_masked_images_need_sources(sharp, method, sources, message):
     template, science, _ = sharp
-    with pytest.raises(NoCandidatesError, match="matching masked images needs a list of sources, got none"):
+    with pytest.raises(EmptySourceListError, match=message):
         getattr(ImagePsfMatchTask(), method)(template.masked_image, science.masked_image, sources)
 
 
