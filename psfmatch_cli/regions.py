@@ -212,7 +212,6 @@ def write_regions(
     Parameters
     ----------
     path : str or Path
-        File ending in ".reg".
     candidates : Table
         With ``x, y`` (parent pixels), ``status`` and ``reason``.
     xy0 : (int, int)
@@ -222,12 +221,11 @@ def write_regions(
     cards : iterable of (keyword, value, comment), optional
         How the table was made, for comments.
     overwrite : bool, optional
-        Whether an existing file may be replaced.
 
     Raises
     ------
     UsageError
-        If the suffix is another.
+        If the suffix is not ".reg".
     OutputError
         If the file cannot be written.
     """
@@ -237,11 +235,13 @@ def write_regions(
     lines += ["global width=1", "image"]
     x, y = (np.asarray(candidates[axis], float) - origin + 1 for axis, origin in zip("xy", xy0, strict=True))
     for row in np.flatnonzero(np.isfinite(x) & np.isfinite(y)):
-        status, reason = (str(candidates[name][row]) for name in ("status", "reason"))
-        sign = "-" if status == "refused" else ""
-        text = f" text={{{reason}}}" if reason else ""
-        lines.append(
-            f"{sign}circle({x[row]:.6f},{y[row]:.6f},{radius:g}) # color={COLORS[status]} tag={{{status}}}{text}"
-        )
+        lines.append(_circle(x[row], y[row], radius, str(candidates["status"][row]), str(candidates["reason"][row])))
     with atomic_path(path, overwrite) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _circle(x: float, y: float, radius: float, status: str, reason: str) -> str:
+    """The line of one candidate."""
+    sign = "-" if status == "refused" else ""
+    text = f" text={{{reason}}}" if reason else ""
+    return f"{sign}circle({x:.6f},{y:.6f},{radius:g}) # color={COLORS[status]} tag={{{status}}}{text}"
