@@ -330,9 +330,17 @@ class ImagePsfMatchTask(PsfMatchTask):
         registered = register(template, science, self.config.warp, do_warping, threads=self.config.threads)
         self.metadata["warped"] = registered.warped
         self.metadata["registrationOffsetPix"] = registered.offset
+        if self.config.kernel.use_afw_background:
+            registered = replace(registered, exposure=self._without_background(registered.exposure))
+            science = self._without_background(science)
         widths = Widths.of(registered.exposure, science, template_fwhm, science_fwhm)
         pair = Pair(registered, science, widths, sources, science, sources is not None)
         return pair if pair.own_sources else self._detect(pair)
+
+    def _without_background(self, exposure: Exposure) -> Exposure:
+        from psfmatch_cli.background import without_background
+
+        return without_background(exposure, self.config.detection.background)
 
     def _detect(self, pair: Pair) -> Pair:
         """The pair with the sources that are found on the science image."""
