@@ -119,6 +119,8 @@ def match_items(findings: Findings) -> dict[str, Any]:
         "varianceScale": images.variance_scale,
         "maskedFraction": images.masked_fraction,
         "normalize": images.normalize,
+        "backgroundsSubtracted": plan.pool.config.use_afw_background,
+        **fit.quality,
     }
 
 
