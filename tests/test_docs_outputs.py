@@ -20,6 +20,7 @@ from psfmatch_cli.task import resource_usage
 
 PAGE = "\n".join(sections(GUIDE / "reference" / "outputs.rst").values())
 IMAGES = ("diff", "diff_matched", "warped")
+LOCAL_AND_SPATIAL = "Residuals of the candidates, with their own kernels (LOCAL) and with the model (SPATIAL)"
 #: Cards of any FITS file, and of its celestial WCS.
 STANDARD = re.compile(
     r"SIMPLE|XTENSION|BITPIX|NAXIS\d?|EXTEND|PCOUNT|GCOUNT|EXTNAME|CHECKSUM|DATASUM|TFIELDS|T(TYPE|FORM|UNIT)\d+|"
@@ -132,7 +133,10 @@ def test_statuses_and_reasons():
 def test_items_of_the_record(folder):
     written = set.union(*(items(path) for path in folder.glob("*.json")))
     captions = ("The run", "The match, under the names of the upstream task where it has them", "The detection")
-    check(written, set.union(*map(named, captions), named("Times and memory, of each task")))
+    captions += (LOCAL_AND_SPATIAL, "Times and memory, of each task")
+    check(written, set.union(*map(named, captions)))
+    statistics = {m[1] for name in written if (m := re.fullmatch(r"psfMatch\.KCDiffim(\w+?)_.*", name))}
+    assert named("Statistics of a candidate") == statistics
     assert named("Their quantities") == {"Utc", *resource_usage()}
 
 
