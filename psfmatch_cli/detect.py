@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from psfmatch_cli.background import (
     BackgroundFit,
     SkyPixels,
-    clipped_mean_std,
     fit_background,
     subtract_background,
     variance_is_known,
 )
+from psfmatch_cli.clipping import clipped_mean_std
 from psfmatch_cli.config import DetectionConfig
 from psfmatch_cli.errors import InputError, UsageError
 from psfmatch_cli.exposure import Exposure, MaskedImage

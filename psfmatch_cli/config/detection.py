@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from psfmatch_cli.config.base import Group, Planes
 
@@ -37,6 +37,14 @@ class BackgroundConfig(Group):
     weight_by: Literal["error", "variance"] = Field(
         "error", description="weight: one over the standard error of a bin's value, or over its square"
     )
+
+    @field_validator("approx_order_y")
+    @classmethod
+    def _same_order(cls, value: int, info: ValidationInfo) -> int:
+        order_x = info.data.get("approx_order_x", value)
+        if value not in (-1, order_x):
+            raise ValueError(f"must be -1 or approx_order_x ({order_x}): the orders along x and y are one")
+        return value
 
 
 class DetectionConfig(Group):
