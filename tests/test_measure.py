@@ -7,7 +7,7 @@ from astropy.wcs import WCS
 from psfmatch_cli.background import fit_background, subtract_background
 from psfmatch_cli.detect import detect
 from psfmatch_cli.exposure import DEFAULT_PLANES, Exposure, MaskedImage
-from psfmatch_cli.measure import FLAG_PLANES
+from psfmatch_cli.flags import FLAG_PLANES
 from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf
 from psfmatch_cli.stamps import adaptive_moments, cut_stamps, measure_stamps
 from star_fields import add_star, flux_of_snr, grid_positions, moffat, noisy_exposure, star_field
@@ -17,9 +17,9 @@ SIGMA = FWHM / FWHM_PER_SIGMA
 COLUMNS = [
     *("id", "parent", "x", "y", "x_err", "y_err", "peak_x", "peak_y", "peak_value", "significance", "npix"),
     *("footprint", "bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1", "psf_flux", "psf_flux_err", "gauss_flux"),
-    *("Ixx", "Iyy", "Ixy", "fwhm", "elongation", "half_light_radius", "isolation"),
-    *("flag_edge", "flag_saturated", "flag_saturated_center", "flag_cr", "flag_interpolated", "flag_bad"),
-    *("flag_suspect", "flag_nodata", "flag_centroid", "flag_shape"),
+    *("Ixx", "Iyy", "Ixy", "fwhm", "elongation", "size_extendedness", "half_light_radius", "isolation"),
+    *(f"{name}{form}" for name in FLAG_PLANES for form in ("", "_center")),
+    *("flag_centroid", "flag_shape", "flag_negative"),
 ]
 
 
