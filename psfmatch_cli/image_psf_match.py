@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psfmatch_cli.basis import BasisSpec, KernelBasis, alard_lupton_basis, basis_spec, basis_specs
 from psfmatch_cli.candidates import CandidateSet, select_candidates
+from psfmatch_cli.detect_tasks import BackgroundTask, DetectionTask, MeasurementTask
 from psfmatch_cli.difference import build_difference, with_detections
 from psfmatch_cli.errors import InputError, NoCandidatesError, PsfMatchError
 from psfmatch_cli.exposure import Exposure, MaskedImage
@@ -53,8 +54,9 @@ class ImagePsfMatchTask(Task):
 
     def __init__(self, config: Settings | None = None, name: str | None = None, **kwargs):
         super().__init__(config, name, **kwargs)
-        self.background = Task(self.config.detection.background, name="background", parent_task=self)
-        self.select_detection = Task(self.config.detection, name="selectDetection", parent_task=self)
+        self.background = BackgroundTask(self.config.detection.background, parent_task=self)
+        self.select_detection = DetectionTask(self.config.detection, parent_task=self)
+        self.select_measurement = MeasurementTask(parent_task=self)
 
     # The methods that find sources and candidates
 
@@ -75,18 +77,14 @@ class ImagePsfMatchTask(Task):
         psf_sigma : float, optional
             Gaussian sigma of the PSF, pixels; default: of the exposure's PSF, else measured from its stars.
         """
-        from psfmatch_cli.detect import detect
+        from psfmatch_cli.detect import Detection, log_result
 
-        config = self.config.detection
-        if sigma is not None:
-            config = config.model_copy(update={"threshold_value": float(sigma)})
-        with self.select_detection.timer("run"):
-            found = detect(exposure, config, psf_sigma=psf_sigma, smooth=do_smooth)
-        for name in ("doSmooth", "sigma", "smoothingKernelWidth", "nGrow"):
-            if name in found.metadata:
-                self.select_detection.metadata[name] = found.metadata[name]
-        self.metadata["nSources"] = len(found.sources)
-        return found
+        background = self.background.run(exposure.masked_image)
+        found = self.select_detection.run(exposure, background, threshold=sigma, psf_sigma=psf_sigma, smooth=do_smooth)
+        made = Detection.of(found, self.select_measurement.run(exposure, found))
+        self.metadata["nSources"] = len(made.sources)
+        log_result(exposure.name, made)
+        return made
 
     def make_candidate_list(
         self,
