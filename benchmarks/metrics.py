@@ -249,6 +249,7 @@ def score_pair(
     usable: dict[str, Mask],
     gain: float | None = None,
     border: int = 30,
+    judged: Mask | None = None,
 ) -> dict[str, PairScore]:
     """Score differences of one real pair on the pixels that all of them can use.
 
@@ -260,12 +261,18 @@ def score_pair(
         By name, on the photometric scale of `science`.
     gain : float, optional
         Electrons per count; without it the noise on sources is taken as that of the sky.
+    border : int
+        Pixels at the border that do not count.
+    judged : ndarray, (H, W), bool, optional
+        Pixels of sources that count, such as those of stars that were kept out of the fit; default: all.
     """
     light, sigma = background_subtracted(science)
     inner = np.zeros(science.shape, bool)
     inner[border:-border, border:-border] = True
     common = inner & np.isfinite(science) & np.logical_and.reduce(list(usable.values()))
     sources = binary_dilation((light > 10.0 * sigma) & common) & common
+    if judged is not None:
+        sources &= judged
     sky = (light < 2.0 * sigma) & ~binary_dilation(light > 5.0 * sigma, iterations=4) & common
     return {
         name: _score(difference, light, sources, sky, gain, float(usable[name][inner].mean()))

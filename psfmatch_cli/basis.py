@@ -1,6 +1,6 @@
-"""Alard-Lupton kernel bases: Gaussians times polynomials, and their widths from two FWHMs.
+"""Kernel bases: Alard-Lupton (Gaussians times polynomials) and delta functions (one per kernel pixel).
 
-Basis image of Gaussian g and powers (a, b): ``exp(-(u^2 + v^2) / 2 s_g^2) (u/h)^a (v/h)^b`` on the
+Alard-Lupton: basis image of Gaussian g and powers (a, b): ``exp(-(u^2 + v^2) / 2 s_g^2) (u/h)^a (v/h)^b`` on the
 stamp -h..h (Alard & Lupton 1998, ApJ 503, 325, eq. 3). The list is renormalised so that the first
 image sums to 1 and every other sums to 0 with unit sum of squares; the kernel sum is then the
 coefficient of the first image alone (Alard 2000, A&AS 144, 363, sec. 2.3).
@@ -8,25 +8,31 @@ coefficient of the first image alone (Alard 2000, A&AS 144, 363, sec. 2.3).
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from psfmatch_cli.basis_widths import (
+    BasisMode,
+    GaussianWidths,
+    configured_widths,
+    kernel_size_for,
+    scaled_widths,
+)
 from psfmatch_cli.config import KernelConfig
 from psfmatch_cli.errors import UsageError
 from psfmatch_cli.kernel import exponent_pairs
-from psfmatch_cli.psf import FWHM_PER_SIGMA
 
-#: Sums below this count as zero in the renormalisation (float32 epsilon: odd terms sum to rounding).
+log = logging.getLogger(__name__)
+
+#: Sums below this count as zero in the renormalisation, as upstream (float32 epsilon: odd terms sum to rounding).
 _ZERO_SUM = float(np.finfo(np.float32).eps)
 
 #: FWHMs that differ by less than this fraction count as equal: neither the direction of the convolution nor
 #: the widths of the Gaussians follow from them. Thirty stars give a FWHM to about 0.5 %.
 NEARLY_EQUAL = 0.015
-
-BasisMode = Literal["config", "convolution", "deconvolution", "explicit"]
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,7 @@ class BasisSpec:
     has_wing: bool = False
 
     def __post_init__(self):
-        if self.size % 2 == 0 or self.size < 3:
-            raise UsageError(f"kernel_size must be odd and at least 3, got {self.size}")
+        _check_size(self.size)
         if len(self.sigmas) != len(self.degrees) or not self.sigmas:
             raise UsageError(f"the basis needs one degree per sigma, got {len(self.degrees)} for {len(self.sigmas)}")
         if min(self.sigmas) <= 0:
@@ -77,9 +82,14 @@ class BasisSpec:
         return f"{self.size} px, sigmas {widths} px, degrees {', '.join(map(str, self.degrees))}"
 
 
+def _check_size(size: int) -> None:
+    if size % 2 == 0 or size < 3:
+        raise UsageError(f"kernel_size must be odd and at least 3, got {size}")
+
+
 @dataclass(frozen=True)
 class KernelBasis:
-    """Basis images and, for separable ones, the factors that make convolving stamps fast.
+    """Basis images and what makes convolving stamps with them fast.
 
     Parameters
     ----------
@@ -94,7 +104,9 @@ class KernelBasis:
     mixing : ndarray, (n_basis, n_basis), float64, or None
         ``images = mixing @ raw images``.
     spec : BasisSpec or None
-        Where the basis came from.
+        Where an Alard-Lupton basis came from.
+    is_delta : bool
+        Whether image k is 1 in kernel pixel k, row by row, and 0 elsewhere.
     """
 
     images: NDArray[np.float64]
@@ -103,6 +115,7 @@ class KernelBasis:
     pairs: tuple[tuple[int, int], ...] = ()
     mixing: NDArray[np.float64] | None = None
     spec: BasisSpec | None = None
+    is_delta: bool = False
 
     @property
     def size(self) -> int:
@@ -135,30 +148,49 @@ def alard_lupton_basis(spec: BasisSpec) -> KernelBasis:
     return KernelBasis(images, True, stack, tuple(pairs), mixing, spec)
 
 
+def delta_function_basis(size: int) -> KernelBasis:
+    """One basis image per pixel of the kernel, row by row, x fastest: size^2 functions.
+
+    Raises
+    ------
+    UsageError
+        If the size is even or below 3.
+    """
+    _check_size(size)
+    return KernelBasis(np.eye(size * size).reshape(-1, size, size), constant_first=False, is_delta=True)
+
+
 def renormalisation(raw: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Matrix R, (n, n), for which the images ``R @ raw`` sum to 1, 0, 0, ... with unit squares from the second on."""
+    """Matrix R, (n, n), for which the images ``R @ raw`` sum to 1, 0, 0, ... with unit squares from the second on.
+
+    Upstream divides an image by its sum S, subtracts the first image F and scales to unit squares; where S counts
+    as zero it only scales. Here S F is subtracted from the image, whatever S is, and the sign of S taken where
+    upstream divides: the same image to rounding, without a division by a small S, and with no sum left where
+    upstream leaves one.
+    """
     n = len(raw)
     sums = raw.sum(axis=(1, 2))
     mixing = np.zeros((n, n))
     mixing[0, 0] = 1.0 / sums[0]
     first = raw[0] * mixing[0, 0]
     for i in range(1, n):
-        image, row = raw[i], np.zeros(n)
-        row[i] = 1.0
-        if abs(sums[i]) > _ZERO_SUM:
-            image = raw[i] / sums[i] - first
-            row[i] = 1.0 / sums[i]
-            row[0] = -mixing[0, 0]
-        mixing[i] = row / np.sqrt(np.sum(image**2))
+        sign = -1.0 if sums[i] < -_ZERO_SUM else 1.0
+        scale = sign / np.sqrt(np.sum((raw[i] - sums[i] * first) ** 2))
+        mixing[i, i] = scale
+        mixing[i, 0] = -scale * sums[i] * mixing[0, 0]
     return mixing
 
 
-def basis_spec(target_fwhm: float | None, reference_fwhm: float | None, config: KernelConfig) -> BasisSpec:
+def basis_spec(
+    target_fwhm: float | None,
+    reference_fwhm: float | None,
+    config: KernelConfig,
+    degrees: tuple[int, ...] | None = None,
+) -> BasisSpec:
     """Widths, degrees and size of the basis that takes one FWHM to another.
 
-    With ``s = FWHM / 2.3548``, the kernel's width is ``s_K = sqrt(|s_ref^2 - s_target^2|)``, not less
-    than a minimum; the Gaussians are ``s_K / beta, s_K, beta s_K``, the first not less than the same
-    minimum. Missing or nearly equal FWHMs give the configured widths.
+    Widths follow `scaled_widths`. Missing or equal FWHMs give the configured widths: equal means nearly equal with
+    the rule "head", exactly equal with "v23", as upstream.
 
     Parameters
     ----------
@@ -166,51 +198,75 @@ def basis_spec(target_fwhm: float | None, reference_fwhm: float | None, config: 
         FWHM in pixels of the image to convolve and of the one to match.
     config : KernelConfig
         Settings.
+    degrees : tuple of int, optional
+        Polynomial degrees instead of the configured ones.
 
     Raises
     ------
     UsageError
-        If a FWHM is not positive.
+        If a FWHM is not positive, the v23 rule cannot deconvolve, or the number of degrees is not that of the
+        widths.
     """
     for fwhm in (target_fwhm, reference_fwhm):
         if fwhm is not None and not (np.isfinite(fwhm) and fwhm > 0):
             raise UsageError(f"FWHM must be a positive number of pixels, got {fwhm}")
-    degrees = tuple(config.alard_deg_gauss)
-    larger_fwhm = max(target_fwhm or 0.0, reference_fwhm or 0.0) if config.scale_by_fwhm else 0.0
-    scaled = config.scale_by_fwhm and target_fwhm is not None and reference_fwhm is not None
-    if not scaled or abs(reference_fwhm / target_fwhm - 1) < NEARLY_EQUAL:
-        return _with_wings(tuple(config.alard_sig_gauss), degrees, "config", config, larger_fwhm)
-    convolving = reference_fwhm > target_fwhm
-    minimum = config.alard_min_sig if convolving else config.alard_min_sig_deconv
-    width = np.sqrt(abs(reference_fwhm**2 - target_fwhm**2)) / FWHM_PER_SIGMA
-    sigmas = gaussian_ladder(max(width, minimum), minimum, config.alard_gauss_beta, len(degrees))
-    return _with_wings(sigmas, degrees, "convolution" if convolving else "deconvolution", config, larger_fwhm)
+    if not config.scale_by_fwhm:
+        return _with_wings(configured_widths(config, degrees), config, 0.0)
+    known = [fwhm for fwhm in (target_fwhm, reference_fwhm) if fwhm is not None]
+    if len(known) == 1:
+        missing = "convolve" if target_fwhm is None else "match"
+        log.info("the FWHM of the image to %s is not known: the basis has the configured widths", missing)
+    if len(known) < 2 or _equal(target_fwhm, reference_fwhm, config):
+        widths = configured_widths(config, degrees)
+    else:
+        widths = scaled_widths(target_fwhm, reference_fwhm, config, degrees)
+    return _with_wings(widths, config, max(known, default=0.0))
+
+
+def _equal(target_fwhm: float, reference_fwhm: float, config: KernelConfig) -> bool:
+    if config.alard_sigma_rule == "v23":
+        return target_fwhm == reference_fwhm
+    return abs(reference_fwhm / target_fwhm - 1) < NEARLY_EQUAL
+
+
+def explicit_spec(sigmas: tuple[float, ...], degrees: tuple[int, ...], config: KernelConfig) -> BasisSpec:
+    """Spec of widths in pixels and degrees by hand, without a wing; the configured size, or that of the widest.
+
+    Raises
+    ------
+    UsageError
+        If there is not one degree per width, a width is not positive or a degree negative.
+    """
+    size = config.kernel_size or kernel_size_for(max(sigmas, default=0.0), config)
+    return BasisSpec(size, sigmas, degrees, "explicit")
 
 
 def basis_specs(target_fwhm: float | None, reference_fwhm: float | None, config: KernelConfig) -> list[BasisSpec]:
-    """The basis of `basis_spec`, and the richer one that is tried beside it (none if the degrees are equal).
+    """The basis of `basis_spec`, and the richer one that is tried beside it (none if it is the same).
 
-    PSFs with spikes and resampled stars need more than degrees 4, 2, 2; a faint field cannot afford more.
+    PSFs with spikes and resampled stars need more than degrees 4, 2, 2; a faint field cannot afford more. The v23
+    rule has one basis for a deconvolution.
     """
     first = basis_spec(target_fwhm, reference_fwhm, config)
     if not config.richer_deg_gauss or config.richer_deg_gauss == config.alard_deg_gauss:
         return [first]
-    richer = config.model_copy(update={"alard_deg_gauss": config.richer_deg_gauss})
-    return [first, basis_spec(target_fwhm, reference_fwhm, richer)]
+    richer = basis_spec(
+        target_fwhm, reference_fwhm, config.model_copy(update={"alard_deg_gauss": config.richer_deg_gauss})
+    )
+    return [first] if richer == first else [first, richer]
 
 
-def _with_wings(
-    sigmas: tuple[float, ...], degrees: tuple[int, ...], mode: BasisMode, config: KernelConfig, larger_fwhm: float
-) -> BasisSpec:
+def _with_wings(widths: GaussianWidths, config: KernelConfig, larger_fwhm: float) -> BasisSpec:
     """Spec of the widths, with the wing Gaussian if it is on; the size follows the widths without it.
 
     Real and Moffat wings are wider than any of the Gaussians: without the wing the kernel sum of two
     Moffat PSFs of 3.4 and 4.6 px comes out 0.5 % low.
     """
-    size = config.kernel_size or kernel_size_for(sigmas[-1], config, larger_fwhm)
+    sigmas, degrees = widths.sigmas, widths.degrees
+    size = config.kernel_size or kernel_size_for(widths.size_sigma, config, larger_fwhm)
     if config.wing_gaussian:
         sigmas, degrees = (*sigmas, config.alard_gauss_beta * sigmas[-1]), (*degrees, 0)
-    return BasisSpec(size, sigmas, degrees, mode, config.wing_gaussian)
+    return BasisSpec(size, sigmas, degrees, widths.mode, config.wing_gaussian)
 
 
 def for_faint_field(spec: BasisSpec) -> BasisSpec:
@@ -222,18 +278,3 @@ def for_faint_field(spec: BasisSpec) -> BasisSpec:
     if not spec.has_wing:
         return spec
     return BasisSpec(spec.size, spec.sigmas[:-1], (*spec.degrees[:-2], 0), spec.mode)
-
-
-def gaussian_ladder(width: float, minimum: float, beta: float, n: int) -> tuple[float, ...]:
-    """Widths of n Gaussians, each beta times the one before, the second being `width` if it can."""
-    if n == 1:
-        return (width,)
-    first = max(minimum, width / beta)
-    return tuple(float(first * beta**k) for k in range(n))
-
-
-def kernel_size_for(sigma: float, config: KernelConfig, larger_fwhm: float = 0.0) -> int:
-    """Odd side of the kernel for its widest Gaussian and the larger FWHM, within the configured limits."""
-    size = int(max(config.kernel_size_fwhm_scaling * sigma, config.kernel_size_per_fwhm * larger_fwhm))
-    size += size % 2 == 0
-    return int(np.clip(size, config.kernel_size_min, config.kernel_size_max))

@@ -304,5 +304,5 @@ def total_snr(candidates: CandidateSet, core: int = 3) -> float:
 def cell_sizes(region: Box, kernel: KernelConfig) -> tuple[float, float]:
     """Width and height of the spatial cells, pixels: as configured, or larger to keep to max_candidates."""
     n_cells = np.ceil(region.width / kernel.size_cell_x) * np.ceil(region.height / kernel.size_cell_y)
-    wanted = max(1.0, kernel.n_star_per_cell * n_cells / kernel.max_candidates) ** 0.5
+    wanted = max(1.0, kernel.n_star_per_cell * n_cells / kernel.candidate_limit) ** 0.5
     return kernel.size_cell_x * wanted, kernel.size_cell_y * wanted

@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.errors import FitError
-from psfmatch_cli.fit import residuals
 from psfmatch_cli.kernel import n_terms
-from psfmatch_cli.match import clean_singles, spatial_layout
 from psfmatch_cli.pool import CandidatePool
+from psfmatch_cli.ready import Ready, make_ready, spatial_layout
 from psfmatch_cli.spatial import SpatialLayout, SpatialSystem
 
 log = logging.getLogger(__name__)
@@ -28,6 +27,8 @@ log = logging.getLogger(__name__)
 N_FOLDS = 8
 #: Highest order that is tried.
 MAX_ORDER = 3
+#: Most global parameters that are tried: a model of one function per kernel pixel takes minutes beyond.
+MAX_PARAMETERS = 1500
 #: Candidates from which on order 1 is preferred to order 0, unless it is clearly worse.
 WORTH_A_PLANE = 12
 #: Largest gain that one candidate can claim, as a natural logarithm: a variable star must not decide.
@@ -44,21 +45,26 @@ class OrderChoice:
     scores : dict of int to float
         Geometric mean of the left-out candidates' residual power, in units of the noise, by order.
     left_out : ndarray, (N,)
-        Score of each candidate when left out (see `psfmatch_cli.fit.Residuals`), for the order chosen.
-    n_candidates : int
+        Score of each candidate when left out (see `psfmatch_cli.residuals.Residuals`), for the order chosen.
+    rows : ndarray, (N,)
+        Rows of these candidates in their table.
     """
 
     order: int
     scores: dict[int, float]
     left_out: NDArray[np.float64]
-    n_candidates: int
+    rows: NDArray[np.intp]
+
+    @property
+    def n_candidates(self) -> int:
+        return len(self.rows)
 
     def __str__(self) -> str:
         scores = ", ".join(f"{order}: {score:.3f}" for order, score in self.scores.items())
         return f"order {self.order} from {self.n_candidates} candidates (left-out residual power by order: {scores})"
 
 
-def choose_kernel_order(pool: CandidatePool, background_order: int | None) -> OrderChoice:
+def choose_kernel_order(pool: CandidatePool, background_order: int | None, wanted: int | None = None) -> OrderChoice:
     """The lowest order of the kernel's spatial model that the left-out candidates do not object to.
 
     Parameters
@@ -67,22 +73,33 @@ def choose_kernel_order(pool: CandidatePool, background_order: int | None) -> Or
         Cleaned here by single fits and kernel sums.
     background_order : int or None
         Order of the background that is fitted along.
+    wanted : int, optional
+        The order, where it is settled: only its scores are of interest then, to compare with other bases.
 
     Raises
     ------
     NoCandidatesError
         If no candidate is left.
     """
-    clean_singles(pool)
-    n = len(pool.visit())
-    # With fewer than two candidates per term left-out candidates say little but noise.
-    orders = [order for order in range(MAX_ORDER + 1) if order == 0 or n >= 2 * n_terms(order) + 2]
-    logs = {order: left_out_scores(pool, spatial_layout(pool, order, background_order)) for order in orders}
-    best = min(orders, key=lambda order: robust_mean(logs[order]))
+    ready = make_ready(pool)
+    n, basis = len(ready.places), ready.fitted.basis
+    orders = range(MAX_ORDER + 1) if wanted is None else [wanted]
+    layouts = {order: spatial_layout(pool, basis, order, background_order) for order in orders}
+    if wanted is None:
+        # With fewer than two candidates per term left-out candidates say little but noise.
+        layouts = {
+            order: layout
+            for order, layout in layouts.items()
+            if order == 0 or (n >= 2 * n_terms(order) + 2 and layout.n_parameters <= MAX_PARAMETERS)
+        }
+    logs = {order: left_out_scores(pool, ready, layout) for order, layout in layouts.items()}
+    best = min(logs, key=lambda order: robust_mean(logs[order]))
     # A plane costs little where there are candidates for it, and no telescope's PSF is the same everywhere.
-    preferred = sorted(orders, key=lambda order: (order != 1, order)) if n >= WORTH_A_PLANE else orders
+    preferred = sorted(logs, key=lambda order: (order != 1, order)) if n >= WORTH_A_PLANE else list(logs)
     order = next(o for o in preferred if o == best or not clearly_worse(logs[o], logs[best]))
-    return OrderChoice(order, {o: float(np.exp(robust_mean(v))) for o, v in logs.items()}, logs[order], n)
+    return OrderChoice(
+        order, {o: float(np.exp(robust_mean(v))) for o, v in logs.items()}, logs[order], ready.fitted.rows
+    )
 
 
 def clearly_worse(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
@@ -99,10 +116,9 @@ def robust_mean(values: NDArray[np.float64]) -> float:
     return float(np.minimum(values, np.median(values) + MAX_GAIN).mean())
 
 
-def left_out_scores(pool: CandidatePool, layout: SpatialLayout) -> NDArray[np.float64]:
-    """Score of every visited candidate for the model fitted to the other cells, (N,)."""
-    places = pool.visit()
-    fitted = pool.at(places)
+def left_out_scores(pool: CandidatePool, ready: Ready, layout: SpatialLayout) -> NDArray[np.float64]:
+    """Score of every candidate for the model fitted to the other cells, (N,)."""
+    places, fitted = ready.places, ready.fitted
     folds = np.unique(pool.cells[places], return_inverse=True)[1] % N_FOLDS
     if folds.max() == 0:
         folds = np.arange(len(places)) % N_FOLDS
@@ -117,5 +133,5 @@ def left_out_scores(pool: CandidatePool, layout: SpatialLayout) -> NDArray[np.fl
         except FitError:
             parameters = np.full(layout.n_parameters, np.nan)
         local[inside] = pool.local(light.take(inside), layout, parameters)
-    score = residuals(fitted, local).score
+    score = pool.statistics(fitted, local).score
     return np.where(np.isfinite(score), score, np.inf)

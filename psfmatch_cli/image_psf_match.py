@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from psfmatch_cli.basis import BasisSpec, KernelBasis, alard_lupton_basis, basis_spec, basis_specs
+from psfmatch_cli.basis import (
+    KernelBasis,
+    alard_lupton_basis,
+    basis_spec,
+    delta_function_basis,
+    explicit_spec,
+)
+from psfmatch_cli.basis_sets import Spec, record_basis, specs_to_try, wanted_parameters
 from psfmatch_cli.candidates import CandidateSet, select_candidates
 from psfmatch_cli.detect_tasks import BackgroundTask, DetectionTask, MeasurementTask
 from psfmatch_cli.difference import build_difference, with_detections
@@ -19,7 +26,7 @@ from psfmatch_cli.psf import Psf, gaussian_psf
 from psfmatch_cli.register import Registered, Widths, register
 from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult
 from psfmatch_cli.settings import Settings
-from psfmatch_cli.summary import match_items, record_basis, summarise
+from psfmatch_cli.summary import match_items, summarise
 from psfmatch_cli.task import Task, timed
 
 if TYPE_CHECKING:
@@ -113,7 +120,8 @@ class ImagePsfMatchTask(Task):
             candidate_list = detection.sources
             science = science.with_pixels(detection.mark(science.masked_image))
         if n_parameters is None:
-            n_parameters = basis_spec(None, None, self.config.kernel).n_functions + 1
+            kernel = self.config.kernel
+            n_parameters = wanted_parameters(specs_to_try(None, None, kernel)[0], kernel)
         made = select_candidates(
             candidate_list,
             template,
@@ -152,7 +160,9 @@ class ImagePsfMatchTask(Task):
         basis_sigma_gauss: list[float] | None = None,
         metadata: TaskMetadata | None = None,
     ) -> KernelBasis:
-        """Alard-Lupton basis that takes the target's FWHM to the reference's, or of given widths and degrees.
+        """Basis that takes the target's FWHM to the reference's, or of given widths and degrees.
+
+        The delta-function basis depends on none of the arguments and has no ``ALBasis*`` items.
 
         Parameters
         ----------
@@ -163,14 +173,22 @@ class ImagePsfMatchTask(Task):
         basis_sigma_gauss : list of float, optional
             Sigmas by hand, in pixels, one per degree: neither scaled by the FWHMs nor followed by a wing.
         metadata : TaskMetadata, optional
-            Where the ``ALBasis*`` items go.
+            Where the ``ALBasis*`` items go; their mode is ``explicit`` where the sigmas are given.
+
+        Raises
+        ------
+        UsageError
+            If a FWHM or a sigma is not positive, or there is not one degree per sigma.
         """
-        by_hand: dict[str, Any] = {}
-        if basis_deg_gauss is not None:
-            by_hand["alard_deg_gauss"] = list(basis_deg_gauss)
-        if basis_sigma_gauss is not None:
-            by_hand |= {"alard_sig_gauss": list(basis_sigma_gauss), "scale_by_fwhm": False, "wing_gaussian": False}
-        spec = basis_spec(target_fwhm_pix, reference_fwhm_pix, self.config.kernel.model_copy(update=by_hand))
+        kernel = self.config.kernel
+        if kernel.kernel_basis_set == "delta-function":
+            return delta_function_basis(kernel.side)
+        degrees = None if basis_deg_gauss is None else tuple(basis_deg_gauss)
+        if basis_sigma_gauss is None:
+            spec = basis_spec(target_fwhm_pix, reference_fwhm_pix, kernel, degrees)
+        else:
+            degrees = tuple(kernel.alard_deg_gauss) if degrees is None else degrees
+            spec = explicit_spec(tuple(basis_sigma_gauss), degrees, kernel)
         if metadata is not None:
             record_basis(metadata, spec)
         return alard_lupton_basis(spec)
@@ -344,15 +362,19 @@ class ImagePsfMatchTask(Task):
             sources, science = found.sources, science.with_pixels(found.mark(science.masked_image))
         return _Pair(registered, science, widths, sources)
 
-    def _specs(self, pair: _Pair, direction: Direction) -> list[BasisSpec]:
+    def _specs(self, pair: _Pair, direction: Direction) -> list[Spec]:
         """The bases to try for one direction."""
         fwhms = (pair.widths.template, pair.widths.science)
-        return basis_specs(*(fwhms if direction.convolve_template else fwhms[::-1]), self.config.kernel)
+        return specs_to_try(*(fwhms if direction.convolve_template else fwhms[::-1]), self.config.kernel)
 
-    def _candidates(self, pair: _Pair, spec: BasisSpec) -> CandidateSet:
+    def _candidates(self, pair: _Pair, spec: Spec) -> CandidateSet:
         """The candidates for the kernel size of a basis."""
         return self.make_candidate_list(
-            pair.registered.exposure, pair.science, spec.size, pair.sources, n_parameters=spec.n_functions + 1
+            pair.registered.exposure,
+            pair.science,
+            spec.size,
+            pair.sources,
+            n_parameters=wanted_parameters(spec, self.config.kernel),
         )
 
     def _plan(self, pair: _Pair, convolve_template: bool | None) -> Plan:

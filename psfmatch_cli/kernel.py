@@ -102,11 +102,14 @@ class MatchingKernel:
         Spatial coefficients of each basis image.
     spatial : SpatialModel
         The spatial terms.
+    covariance : ndarray, (n_basis * n_terms, n_basis * n_terms), float64, or None
+        Of the coefficients in their order; None if it was not computed.
     """
 
     basis: NDArray[np.float64]
     coefficients: NDArray[np.float64]
     spatial: SpatialModel
+    covariance: NDArray[np.float64] | None = None
 
     def __post_init__(self):
         if self.basis.ndim != 3 or self.basis.shape[1] != self.basis.shape[2] or self.basis.shape[1] % 2 == 0:
@@ -114,6 +117,7 @@ class MatchingKernel:
         expected = (len(self.basis), self.spatial.size)
         if self.coefficients.shape != expected:
             raise UsageError(f"kernel coefficients have shape {self.coefficients.shape}, expected {expected}")
+        _check_covariance(self.covariance, self.coefficients.size, "kernel")
 
     @property
     def size(self) -> int:
@@ -142,6 +146,32 @@ class MatchingKernel:
         """Kernel sum at the centre of the region."""
         return float(self.sum(*self.spatial.region.center))
 
+    def error_image(self, x: float, y: float) -> NDArray[np.float64] | None:
+        """Standard errors of the kernel image's pixels at a parent position, (size, size); None if not known."""
+        if self.covariance is None:
+            return None
+        images = self.basis.reshape(len(self.basis), -1)
+        variance = np.einsum("ip,ij,jp->p", images, self._local_covariance(x, y), images, optimize=True)
+        return np.sqrt(np.maximum(variance, 0.0)).reshape(self.size, self.size)
+
+    def sum_error(self, x: float, y: float) -> float:
+        """Standard error of the kernel sum at a parent position; NaN if not known."""
+        if self.covariance is None:
+            return float("nan")
+        sums = self.basis.sum(axis=(1, 2))
+        return float(np.sqrt(max(sums @ self._local_covariance(x, y) @ sums, 0.0)))
+
+    def _local_covariance(self, x: float, y: float) -> NDArray[np.float64]:
+        """Covariance of the basis coefficients at a parent position, (n_basis, n_basis)."""
+        n, terms = len(self.basis), self.spatial.terms(x, y)
+        blocks = self.covariance.reshape(n, len(terms), n, len(terms))
+        return np.einsum("s,isjt,t->ij", terms, blocks, terms, optimize=True)
+
+
+def _check_covariance(covariance: NDArray | None, n: int, what: str) -> None:
+    if covariance is not None and covariance.shape != (n, n):
+        raise UsageError(f"the covariance of the {what} has shape {covariance.shape}, expected {(n, n)}")
+
 
 @dataclass(frozen=True)
 class BackgroundModel:
@@ -153,14 +183,18 @@ class BackgroundModel:
         Counts.
     spatial : SpatialModel
         The spatial terms.
+    covariance : ndarray, (n_terms, n_terms), float64, or None
+        Of the coefficients; None if it was not computed.
     """
 
     coefficients: NDArray[np.float64]
     spatial: SpatialModel
+    covariance: NDArray[np.float64] | None = None
 
     def __post_init__(self):
         if self.coefficients.shape != (self.spatial.size,):
             raise UsageError(f"background has {self.coefficients.shape} coefficients, expected {self.spatial.size}")
+        _check_covariance(self.covariance, len(self.coefficients), "background")
 
     @classmethod
     def zero(cls, region: Box) -> BackgroundModel:
@@ -170,6 +204,13 @@ class BackgroundModel:
     def __call__(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
         """Counts at parent positions."""
         return np.tensordot(self.coefficients, self.spatial.terms(x, y), axes=1)
+
+    def error(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64] | None:
+        """Standard errors at parent positions, counts; None if not known."""
+        if self.covariance is None:
+            return None
+        terms = self.spatial.terms(x, y)
+        return np.sqrt(np.maximum(np.einsum("s...,st,t...->...", terms, self.covariance, terms), 0.0))
 
     def image(self, box: Box) -> NDArray[np.float32]:
         """Counts at all pixel centres of a box, (height, width)."""

@@ -7,6 +7,8 @@ primary              how it was made, and for the eye: convolved image, orders, 
 BASIS                basis images, float64 (n_basis, size, size)
 KERNEL_COEFFICIENTS  float64 (n_basis, n_terms); spatial model in its header
 BACKGROUND           coefficients, float64 (1, n_terms); spatial model in its header
+KERNEL_COVARIANCE    of the coefficients, float64 (n, n) with n = n_basis * n_terms; if it was computed
+BACKGROUND_COV       of the background's coefficients, float64 (n_terms, n_terms); if it was computed
 SETTINGS, INFO       JSON, a line per row
 CANDIDATES           the candidate table, if there is one
 ===================  =======================================================================
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 FORMAT = "psfmatch-kernel"
 FORMAT_VERSION = 1
+#: HDU of the covariance of each model.
+_COVARIANCES = {"KERNEL_COVARIANCE": "kernel", "BACKGROUND_COV": "background"}
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,10 @@ def save_kernel(
             _json_hdu("INFO", saved.info),
         ]
     )
+    for name, model in _COVARIANCES.items():
+        covariance = getattr(saved, model).covariance
+        if covariance is not None:
+            hdus.append(_array_hdu(name, covariance))
     if saved.candidates is not None:
         hdus.append(table_hdu(saved.candidates, "CANDIDATES"))
     with atomic_path(path, overwrite) as temporary:
@@ -136,8 +144,9 @@ def load_kernel(path: str | Path) -> SavedKernel:
             basis, _ = _read_array(hdus, "BASIS", where)
             coefficients, spatial = _read_array(hdus, "KERNEL_COEFFICIENTS", where)
             background, background_spatial = _read_array(hdus, "BACKGROUND", where)
-            kernel = MatchingKernel(basis, coefficients, _spatial_model(spatial))
-            model = BackgroundModel(background[0], _spatial_model(background_spatial))
+            of_kernel, of_background = (_read_array(hdus, n, where)[0] if n in hdus else None for n in _COVARIANCES)
+            kernel = MatchingKernel(basis, coefficients, _spatial_model(spatial), of_kernel)
+            model = BackgroundModel(background[0], _spatial_model(background_spatial), of_background)
             settings, info = (_read_json(hdus, name, where) for name in ("SETTINGS", "INFO"))
         except (KeyError, ValueError, UsageError) as error:
             raise InputError(f"{where}: damaged kernel file ({error})") from error

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from psfmatch_cli.candidate_qa import quality_items
 from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.errors import FitError, NoCandidatesError
-from psfmatch_cli.fit import (
-    FittedStamps,
-    Residuals,
-    residuals,
-)
+from psfmatch_cli.fit import FittedStamps
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel, n_terms
 from psfmatch_cli.pool import CandidatePool
+from psfmatch_cli.ready import Ready, make_ready, spatial_layout
+from psfmatch_cli.residuals import Residuals
 from psfmatch_cli.solve import condition_number
-from psfmatch_cli.spatial import SpatialLayout, SpatialSolution, solve_spatial
+from psfmatch_cli.spatial import SpatialSolution, solve_spatial
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +46,13 @@ class MatchResult:
         Largest over smallest eigenvalue of the spatial system.
     model_error : float
         Relative residual of bright candidates beyond the noise.
-    n_used, n_rejected, n_iterations : int
-        Candidates in the last fit, candidates rejected by the loop, rounds of it.
+    n_used, n_rejected, n_iterations, n_restarts : int
+        Candidates in the last fit, candidates rejected by the loop, rounds of it, and how often kernel sums or
+        components made a round start again.
     converged : bool
         Whether the last assessment rejected nobody.
+    quality : dict of str to float
+        Statistics of the residuals of those in the last fit: see `psfmatch_cli.candidate_qa`.
     """
 
     kernel: MatchingKernel
@@ -62,7 +64,9 @@ class MatchResult:
     n_used: int
     n_rejected: int
     n_iterations: int
+    n_restarts: int
     converged: bool
+    quality: dict[str, float]
 
 
 def match(pool: CandidatePool, kernel_order: int, background_order: int | None) -> MatchResult:
@@ -89,21 +93,64 @@ def match(pool: CandidatePool, kernel_order: int, background_order: int | None) 
     FitError
         If the system has no solution.
     """
-    layout = spatial_layout(pool, kernel_order, background_order)
-    converged, iterations = False, 0
-    while not converged and iterations < pool.config.max_spatial_iterations:
-        clean_singles(pool)
-        places, solution, stats = _solve_and_assess(pool, layout)
-        out = pool.exceeds(stats) if pool.config.spatial_kernel_clipping else np.zeros(len(places), bool)
-        pool.reason[places[out]] = "spatial-fit"
-        iterations += 1
-        converged = not out.any()
-    if not converged:
-        clean_singles(pool)
-        places, solution, stats = _solve_and_assess(pool, layout)
-    _check_agreement(pool, len(places))
-    _check_sum(solution, pool)
-    return _result(pool, places, solution, stats, iterations, converged)
+    rounds = _Rounds(pool, kernel_order, background_order)
+    last = rounds.next()
+    while not last.converged and rounds.n < pool.config.max_spatial_iterations:
+        last = rounds.next()
+    if not last.converged:
+        # Whoever was rejected last is replaced and left out, but nobody is judged any more.
+        last = rounds.next(reject=False)
+    _check_agreement(pool, len(last.ready.places))
+    _check_sum(last)
+    return _result(pool, last, rounds)
+
+
+@dataclass(frozen=True)
+class _Round:
+    """One pass of the loop."""
+
+    ready: Ready
+    solution: SpatialSolution
+    local: NDArray[np.float64]
+    stats: Residuals
+    converged: bool
+
+
+class _Rounds:
+    """The passes of the loop over one pool; counts them, and what made everything start again.
+
+    Parameters
+    ----------
+    pool : CandidatePool
+    kernel_order : int
+    background_order : int or None
+    """
+
+    def __init__(self, pool: CandidatePool, kernel_order: int, background_order: int | None):
+        self.pool = pool
+        self.orders = kernel_order, background_order
+        self.n = self.n_restarts = 0
+
+    def next(self, *, reject: bool = True) -> _Round:
+        """Make candidates ready, solve, assess; `reject` those beyond the limits."""
+        pool = self.pool
+        ready = make_ready(pool)
+        self.n_restarts += ready.n_restarts
+        fitted = ready.fitted
+        layout = spatial_layout(pool, fitted.basis, *self.orders)
+        solution = solve_spatial(pool.system(fitted, layout), layout, pool.spread(fitted, layout))
+        local = pool.local(fitted, layout, solution.parameters)
+        stats = pool.statistics(fitted, local)
+        pool.note(ready.places, spatial_mean=stats.mean, spatial_rms=stats.rms, chi2=stats.chi2)
+        log.debug("spatial fit of %d candidates: model error %.4f", len(fitted), stats.model_error)
+        out = np.zeros(len(fitted), bool)
+        if reject:
+            self.n += 1
+            if pool.config.spatial_kernel_clipping:
+                out = pool.exceeds(stats)
+            pool.reject(ready.places[out], "spatial-fit")
+            pool.round += 1
+        return _Round(ready, solution, local, stats, reject and not out.any())
 
 
 def _check_agreement(pool: CandidatePool, n_used: int) -> None:
@@ -136,7 +183,7 @@ def _check_agreement(pool: CandidatePool, n_used: int) -> None:
         )
 
 
-def _check_sum(solution: SpatialSolution, pool: CandidatePool) -> None:
+def _check_sum(last: _Round) -> None:
     """Refuse a kernel that takes flux to nothing.
 
     Raises
@@ -144,43 +191,12 @@ def _check_sum(solution: SpatialSolution, pool: CandidatePool) -> None:
     FitError
         If the kernel sum at the centre is not positive.
     """
-    kernel, _ = solution.models(pool.basis)
+    kernel, _ = last.solution.models(last.ready.fitted.basis)
     if not kernel.center_sum > 0:
         raise FitError(
             f"the kernel sum is {kernel.center_sum:.3g}, but a flux ratio is positive; do the images show the same "
             "field, and is the sharper one convolved?"
         )
-
-
-def clean_singles(pool: CandidatePool) -> None:
-    """Single fits and kernel sums until neither rejects a candidate."""
-    pool.reject_singles()
-    while pool.reject_kernel_sums():
-        pool.reject_singles()
-
-
-def spatial_layout(pool: CandidatePool, kernel_order: int, background_order: int | None) -> SpatialLayout:
-    """Global parameters of a pool for two spatial orders."""
-    region = (pool.template if pool.convolve_template else pool.science).box
-    kind = pool.config.spatial_model_type
-    background = None if background_order is None else SpatialModel(kind, background_order, region)
-    return SpatialLayout(
-        len(pool.basis), pool.basis.constant_first, SpatialModel(kind, kernel_order, region), background
-    )
-
-
-def _solve_and_assess(
-    pool: CandidatePool, layout: SpatialLayout
-) -> tuple[NDArray[np.intp], SpatialSolution, Residuals]:
-    places = pool.visit()
-    if len(places) == 0:
-        raise pool.nobody_left()
-    fitted = pool.at(places)
-    solution = solve_spatial(pool.system(fitted, layout), layout)
-    stats = residuals(fitted, pool.local(fitted, layout, solution.parameters))
-    pool.note(places, spatial_mean=stats.mean, spatial_rms=stats.rms, chi2=stats.chi2)
-    log.debug("spatial fit of %d candidates: model error %.4f", len(places), stats.model_error)
-    return places, solution, stats
 
 
 def _plane_of_constants(fitted: FittedStamps, solution: SpatialSolution) -> BackgroundModel:
@@ -190,26 +206,18 @@ def _plane_of_constants(fitted: FittedStamps, solution: SpatialSolution) -> Back
     model = SpatialModel(solution.layout.kernel.kind, order, solution.layout.kernel.region)
     weight = np.sqrt(fitted.equations.matrix[:, -1, -1])
     terms = model.terms(fitted.x, fitted.y) * weight
-    return BackgroundModel(np.linalg.lstsq(terms.T, constants * weight, rcond=None)[0], model)
+    covariance = np.linalg.pinv(terms @ terms.T)
+    return BackgroundModel(np.linalg.lstsq(terms.T, constants * weight, rcond=None)[0], model, covariance)
 
 
-def _result(
-    pool: CandidatePool, places: NDArray, solution: SpatialSolution, stats: Residuals, iterations: int, converged: bool
-) -> MatchResult:
-    table = pool.candidates.table
+def _result(pool: CandidatePool, last: _Round, rounds: _Rounds) -> MatchResult:
+    table, places, solution = pool.candidates.table, last.ready.places, last.solution
     rejected = pool.reason != ""
     table["status"][pool.rows[rejected]] = "rejected"
     table["reason"][pool.rows[rejected]] = pool.reason[rejected]
     table["status"][pool.rows[places]] = "used"
-    kernel, background = solution.models(pool.basis)
-    if pool.own_constants(solution.layout):
-        background = _plane_of_constants(pool.at(places), solution)
-    if pool.config.fit_for_background:
-        shift = pool.levels[1] - kernel.center_sum * pool.levels[0]
-        coefficients = background.coefficients.copy()
-        coefficients[0] += shift
-        background = BackgroundModel(coefficients, background.spatial)
-    condition = condition_number(solution.matrix)
+    kernel, background = _models(pool, last)
+    condition = condition_number(solution.matrix, pool.config.condition_number_type)
     log.info(
         "kernel: %d candidates used, %d rejected, kernel sum %.4f, condition number %.2g",
         len(places),
@@ -225,9 +233,24 @@ def _result(
         pool.candidates,
         solution,
         condition,
-        stats.model_error,
+        last.stats.model_error,
         len(places),
         int(rejected.sum()),
-        iterations,
-        converged,
+        rounds.n,
+        rounds.n_restarts,
+        last.converged,
+        quality_items(last.ready.fitted, last.local),
     )
+
+
+def _models(pool: CandidatePool, last: _Round) -> tuple[MatchingKernel, BackgroundModel]:
+    """Kernel and background, the sky levels put back."""
+    kernel, background = last.solution.models(last.ready.fitted.basis)
+    if pool.own_constants(last.solution.layout):
+        background = _plane_of_constants(last.ready.fitted, last.solution)
+    if pool.config.fit_for_background:
+        shift = pool.levels[1] - kernel.center_sum * pool.levels[0]
+        coefficients = background.coefficients.copy()
+        coefficients[0] += shift
+        background = replace(background, coefficients=coefficients)
+    return kernel, background

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from psfmatch_cli.basis import NEARLY_EQUAL, BasisSpec, alard_lupton_basis, for_faint_field
+from psfmatch_cli.basis import NEARLY_EQUAL, BasisSpec, for_faint_field
+from psfmatch_cli.basis_sets import Spec, make_basis, make_regularizer
+from psfmatch_cli.bic import degrees_by_bic
 from psfmatch_cli.candidates import CandidateSet, total_snr
 from psfmatch_cli.choose import OrderChoice, choose_kernel_order, clearly_worse
 from psfmatch_cli.exposure import Exposure
@@ -47,22 +49,22 @@ class Plan:
     Parameters
     ----------
     direction : Direction
-    spec : BasisSpec
+    spec : BasisSpec or DeltaFunctionSpec
     pool : CandidatePool
         Candidates, cleaned by their own fits.
     kernel_order : int
-    order_choice : OrderChoice or None
-        None if the order was given.
+    order_choice : OrderChoice
+        What the left-out candidates say of the order, or of several.
     background_order : int or None
         Of the background fitted along with the kernel; None if the candidates' own constants are eliminated,
         or none is fitted.
     """
 
     direction: Direction
-    spec: BasisSpec
+    spec: Spec
     pool: CandidatePool
     kernel_order: int
-    order_choice: OrderChoice | None
+    order_choice: OrderChoice
     background_order: int | None
 
 
@@ -90,33 +92,45 @@ def directions(
 
 def make_plan(
     direction: Direction,
-    spec: BasisSpec,
+    spec: Spec,
     candidates: CandidateSet,
     template: Exposure,
     science: Exposure,
     settings: Settings,
 ) -> Plan:
-    """Fit the candidates one by one in one direction and let them choose the spatial order.
+    """Fit the candidates one by one in one direction and let them choose the basis' degrees and the spatial order.
 
     Raises
     ------
     NoCandidatesError
         If none survives.
     """
-    if total_snr(candidates) < FAINT_FIELD:
+    kernel = settings.kernel
+    if isinstance(spec, BasisSpec) and total_snr(candidates) < FAINT_FIELD:
         spec = for_faint_field(spec)
-    basis, kernel = alard_lupton_basis(spec), settings.kernel
-    bad_mask_planes = tuple(settings.candidates.bad_mask_planes)
     exposures = (template, science) if direction.convolve_template else (science, template)
     levels = tuple(sky_level(exposure) for exposure in exposures) if kernel.fit_for_background else (0.0, 0.0)
-    pool = CandidatePool(
-        candidates.copy(), template, science, basis, kernel, direction.convolve_template, levels, bad_mask_planes
-    )
+
+    def pool_with(spec: Spec) -> CandidatePool:
+        return CandidatePool(
+            candidates.copy(),
+            template,
+            science,
+            make_basis(spec),
+            kernel,
+            direction.convolve_template,
+            levels,
+            tuple(settings.candidates.bad_mask_planes),
+            make_regularizer(spec, kernel),
+        )
+
+    pool = pool_with(spec)
+    if isinstance(spec, BasisSpec) and kernel.use_bic_for_kernel_basis:
+        spec = replace(spec, degrees=degrees_by_bic(pool).degrees)
+        pool = pool_with(spec)
     background_order = kernel.spatial_bg_order if kernel.fit_for_background else None
-    if kernel.spatial_kernel_order is not None:
-        return Plan(direction, spec, pool, kernel.spatial_kernel_order, None, background_order)
-    choice = choose_kernel_order(pool, background_order)
-    log.info("%s convolved, %d functions: %s", direction.convolved, len(basis), choice)
+    choice = choose_kernel_order(pool, background_order, kernel.spatial_kernel_order)
+    log.info("%s convolved, %s: %s", direction.convolved, spec, choice)
     return Plan(direction, spec, pool, choice.order, choice, background_order)
 
 
@@ -128,8 +142,6 @@ def sky_level(exposure: Exposure, step: int = 7) -> float:
 
 def better(one: Plan, other: Plan) -> Plan:
     """The plan whose left-out candidates have the smaller residuals; the first if nothing tells them apart."""
-    if one.order_choice is None or other.order_choice is None:
-        return one
     first, second = (_by_row(plan) for plan in (one, other))
     common = sorted(first.keys() & second.keys())
     if not common:
@@ -146,5 +158,4 @@ def better(one: Plan, other: Plan) -> Plan:
 
 
 def _by_row(plan: Plan) -> dict[int, float]:
-    rows = plan.pool.rows[plan.pool.visit()]
-    return dict(zip(rows.tolist(), plan.order_choice.left_out.tolist(), strict=True))
+    return dict(zip(plan.order_choice.rows.tolist(), plan.order_choice.left_out.tolist(), strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,14 @@ from psfmatch_cli.config import KernelConfig
 from psfmatch_cli.cutouts import cut_stamps
 from psfmatch_cli.errors import NoCandidatesError
 from psfmatch_cli.exposure import Exposure
-from psfmatch_cli.fit import FittedStamps, Residuals, fit_stamps, kernel_sum_errors, noise_equations, residuals
-from psfmatch_cli.solve import NormalEquations
+from psfmatch_cli.fit import FitOptions, FittedStamps, Regularizer, fit_stamps, kernel_sum_errors, noise_equations
+from psfmatch_cli.kernel_sums import kernel_sum_range, precisely_nothing
+from psfmatch_cli.residuals import Residuals, residuals
+from psfmatch_cli.solve import NormalEquations, condition_number
 from psfmatch_cli.spatial import SpatialLayout, SpatialSystem, accumulate
 
 #: Largest factor by which the limits of residuals follow what is usual.
 MAX_TYPICAL = 3.0
-#: Number of errors by which a kernel sum must differ from 0.
-NO_SUM = 3.0
 
 
 @dataclass
@@ -41,6 +41,8 @@ class CandidatePool:
         Sky levels of the convolved and the target image.
     bad_mask_planes : tuple of str
         Pixels to leave out of the fits.
+    regularizer : Regularizer or None
+        Of the single fits with `basis`.
     """
 
     candidates: CandidateSet
@@ -51,6 +53,7 @@ class CandidatePool:
     convolve_template: bool
     levels: tuple[float, float]
     bad_mask_planes: tuple[str, ...] = ("NO_DATA", "EDGE", "SAT", "BAD", "CR")
+    regularizer: Regularizer | None = None
     fitted: FittedStamps | None = field(default=None, init=False)
 
     def __post_init__(self):
@@ -63,6 +66,9 @@ class CandidatePool:
         self.cells = cells[self.rows]
         self.reason = np.full(len(self.rows), "", dtype="U16")
         self.index = np.full(len(self.rows), -1)
+        #: Round of the loop, which is noted with a rejection.
+        self.round = 1
+        table["round"] = np.zeros(len(table), np.int64)
 
     def visit(self) -> NDArray[np.intp]:
         """Places of the best n_star_per_cell candidates of each cell that are not rejected."""
@@ -79,19 +85,31 @@ class CandidatePool:
         new = places[self.index[places] < 0]
         if len(new) == 0:
             return new
-        images = self.template.masked_image, self.science.masked_image
-        stamps = cut_stamps(self.candidates, self.rows[new], *images, self.bad_mask_planes)
-        fitted = fit_stamps(
-            stamps,
-            self.basis,
-            convolve_template=self.convolve_template,
-            fit_background=self.config.fit_for_background,
-            levels=self.levels,
-        )
+        fitted = self._fit(new, self.basis, self.regularizer)
         start = 0 if self.fitted is None else len(self.fitted)
-        self.fitted = fitted if self.fitted is None else self.fitted.joined(fitted)
+        self.fitted = fitted if self.fitted is None else FittedStamps.concatenated([self.fitted, fitted])
         self.index[new] = start + np.arange(len(new))
         return new
+
+    def refitted(self, places: NDArray[np.intp], basis: KernelBasis) -> FittedStamps:
+        """The candidates at these places fitted with another basis, without regularisation."""
+        return self._fit(places, basis, None)
+
+    def _fit(self, places: NDArray[np.intp], basis: KernelBasis, regularizer: Regularizer | None) -> FittedStamps:
+        config = self.config
+        images = self.template.masked_image, self.science.masked_image
+        unjudged = config.bad_mask_planes or ()
+        stamps = cut_stamps(self.candidates, self.rows[places], *images, self.bad_mask_planes, unjudged)
+        options = FitOptions(
+            convolve_template=self.convolve_template,
+            fit_background=config.fit_for_background,
+            levels=self.levels,
+            pixel_weights=not config.constant_variance_weighting,
+            iterate=config.iterate_single_kernel,
+            regularizer=regularizer,
+            with_spread=config.calculate_kernel_uncertainty,
+        )
+        return fit_stamps(stamps, basis, options)
 
     def at(self, places: NDArray[np.intp]) -> FittedStamps:
         return self.fitted.take(self.index[places])
@@ -99,11 +117,24 @@ class CandidatePool:
     def system(self, fitted: FittedStamps, layout: SpatialLayout) -> SpatialSystem:
         """Global normal equations of some candidates."""
         own = self.own_constants(layout)
-        matrix, vector = accumulate(without_constants(fitted.equations, own), fitted.x, fitted.y, layout)
+        equations = fitted.equations
+        if self.config.spatial_regularization:
+            equations = replace(equations, matrix=fitted.penalised())
+        matrix, vector = accumulate(without_constants(equations, own), fitted.x, fitted.y, layout)
         if not self.config.correct_noise_bias:
             return SpatialSystem(matrix, vector, np.zeros_like(matrix))
         noise = without_constants(noise_equations(fitted), own)
         return SpatialSystem(matrix, vector, accumulate(noise, fitted.x, fitted.y, layout)[0])
+
+    def spread(self, fitted: FittedStamps, layout: SpatialLayout) -> NDArray[np.float64] | None:
+        """Covariance of the vector of `system`, if the settings want uncertainties."""
+        if not self.config.calculate_kernel_uncertainty:
+            return None
+        spread = fitted.spread
+        if self.own_constants(layout):
+            spread = fitted.equations.spread_without_last(spread)
+        equations = replace(fitted.equations, matrix=spread, vector=np.zeros(spread.shape[:2]))
+        return accumulate(equations, fitted.x, fitted.y, layout)[0]
 
     def own_constants(self, layout: SpatialLayout) -> bool:
         """Whether every candidate has a background of its own, and the model none."""
@@ -121,31 +152,66 @@ class CandidatePool:
         table = self.candidates.table
         for name, values in columns.items():
             if name not in table.colnames:
-                table[name] = np.full(len(table), np.nan)
+                table[name] = np.full(len(table), np.nan if values.dtype.kind == "f" else 0, values.dtype)
             table[name][self.rows[places]] = values
 
     def reject_singles(self) -> None:
-        """Fit all that are due and reject by their own residuals, until nobody new is rejected."""
+        """Fit all that are due and reject by their own fits, until nobody new is rejected."""
         while len(new := self.build(self.visit())):
             # All that were ever fitted are judged along: a few new ones cannot tell what is usual.
             built = np.flatnonzero(self.index >= 0)
             built, fitted = built[np.argsort(self.index[built])], self.fitted
-            stats = residuals(fitted, fitted.solutions)
-            n_basis = len(self.basis)
-            sums = fitted.solutions[:, :n_basis] @ self.basis.images.sum(axis=(1, 2))
-            errors = kernel_sum_errors(fitted)
-            self.note(built, kernel_sum=sums, kernel_sum_err=errors, own_mean=stats.mean, own_rms=stats.rms)
-            if self.config.fit_for_background:
-                # As if the sky levels had not been taken off before the fit.
-                background = fitted.solutions[:, n_basis] + self.levels[1] - sums * self.levels[0]
-                self.note(built, background=background)
-            # Fewer pixels than parameters leave no residual, whatever the kernel.
-            few = fitted.equations.n_pixels <= fitted.solutions.shape[1]
-            singular = ~np.isfinite(sums) | ~np.isfinite(stats.rms) | few
+            stats = self.statistics(fitted, fitted.solutions)
+            self._note_singles(built, fitted, stats)
             is_new = np.isin(built, new)
-            self.reason[built[singular & is_new]] = "singular"
+            singular = ~np.isfinite(fitted.kernel_sums()) | ~np.isfinite(stats.rms) | self._has_few_pixels(fitted)
+            self.reject(built[singular & is_new], "singular")
+            if self.config.check_condition_number:
+                conditions = np.asarray(self.candidates.table["condition_number"])[self.rows[built]]
+                # Upstream lets a negative ratio pass, which is a matrix that is not positive.
+                bad = ~((conditions > 0) & (conditions <= self.config.condition_limit))
+                self.reject(built[bad & ~singular & is_new], "condition-number")
             if self.config.single_kernel_clipping:
-                self.reason[built[self.exceeds(stats) & ~singular & is_new]] = "single-fit"
+                self.reject(built[self.exceeds(stats) & ~singular & is_new], "single-fit")
+
+    def reject(self, places: NDArray[np.intp], reason: str) -> None:
+        """Reject candidates, unless they are rejected already."""
+        new = places[self.reason[places] == ""]
+        self.reason[new] = reason
+        self.note(new, round=np.full(len(new), self.round))
+
+    def statistics(self, fitted: FittedStamps, local: NDArray[np.float64]) -> Residuals:
+        """Residuals of candidates, judged as the settings want it."""
+        return residuals(fitted, local, self.config.candidate_core_radius if self.config.use_core_stats else None)
+
+    def _note_singles(self, places: NDArray[np.intp], fitted: FittedStamps, stats: Residuals) -> None:
+        """Columns of the own fits."""
+        sums = fitted.kernel_sums()
+        columns = {
+            "kernel_sum": sums,
+            "kernel_sum_err": kernel_sum_errors(fitted),
+            "own_mean": stats.mean,
+            "own_rms": stats.rms,
+            "n_pixels": fitted.equations.n_pixels,
+        }
+        if self.regularizer is not None:
+            columns["lambda"] = fitted.strengths
+        if self.config.check_condition_number:
+            kind = self.config.condition_number_type
+            columns["condition_number"] = np.array([condition_number(m, kind) for m in fitted.penalised()])
+        if self.config.fit_for_background:
+            # As if the sky levels had not been taken off before the fit.
+            columns["background"] = fitted.solutions[:, len(fitted.basis)] + self.levels[1] - sums * self.levels[0]
+        self.note(places, **columns)
+
+    @staticmethod
+    def _has_few_pixels(fitted: FittedStamps) -> NDArray[np.bool_]:
+        """Whether a candidate has no more pixels than parameters: no residual is left then, whatever the kernel.
+
+        Regularised parameters are not independent; a quarter of the pixels is enough.
+        """
+        n = fitted.solutions.shape[1] if fitted.penalty is None else fitted.solutions.shape[1] // 4
+        return fitted.equations.n_pixels <= n
 
     def exceeds(self, stats: Residuals) -> NDArray[np.bool_]:
         """Whether residuals are beyond the limits (or not computable).
@@ -171,11 +237,11 @@ class CandidatePool:
             return 0
         if self.config.kernel_sum_errors and (nothing := precisely_nothing(sums, errors)).any():
             # No flux of the one image is in the other: such candidates agree with each other on nothing.
-            self.reason[places[nothing]] = "kernel-sum"
+            self.reject(places[nothing], "kernel-sum")
             return int(nothing.sum())
         center, spread = kernel_sum_range(sums, errors if self.config.kernel_sum_errors else None)
         out = places[np.abs(sums - center) > self.config.max_ksum_sigma * spread]
-        self.reason[out] = "kernel-sum"
+        self.reject(out, "kernel-sum")
         return len(out)
 
     def nobody_left(self) -> NoCandidatesError:
@@ -186,39 +252,6 @@ class CandidatePool:
             "same field, and are their masks and variances right?",
             {**self.candidates.counts(), **counts},
         )
-
-
-def kernel_sum_range(
-    sums: NDArray[np.float64], errors: NDArray[np.float64] | None
-) -> tuple[float, float | NDArray[np.float64]]:
-    """Centre of the kernel sums, and the standard deviation to expect of each.
-
-    Without errors both are clipped statistics. With them the centre is the weighted median, and the deviation
-    of each sum is its own error and the weighted median deviation of all: of ten sums the two precise ones
-    then say more than the eight that are a faint star beside a variable one.
-    """
-    if errors is None:
-        stats = clipped_mean_std(sums)
-        return stats.mean, stats.std
-    # Below a thousandth the error is not what limits a sum.
-    weights = 1.0 / np.hypot(errors, 1e-3 * np.abs(np.median(sums))) ** 2
-    center = weighted_median(sums, weights)
-    return center, np.hypot(errors, 1.4826 * weighted_median(np.abs(sums - center), weights))
-
-
-def precisely_nothing(sums: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Sums that are 0 within their errors though these would show a sum like the others'."""
-    significant = sums > NO_SUM * errors
-    if not significant.any():
-        return np.zeros(len(sums), bool)
-    return ~significant & (NO_SUM * errors < np.median(sums[significant]))
-
-
-def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """Value at which half of the weight is reached."""
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(reached, 0.5 * reached[-1])])
 
 
 def without_constants(equations: NormalEquations, own: bool) -> NormalEquations:

@@ -54,20 +54,22 @@ def fit_sky(difference: MaskedImage, bad: NDArray[np.bool_], region: Box, kind: 
     x, y, value = binned_sky(difference, bad)
     if len(value) < 4:
         return None
-    best: tuple[float, int, NDArray] | None = None
+    best: tuple[float, BackgroundModel] | None = None
     for order in range(max_order + 1):
         n = n_terms(order)
         if len(value) < 3 * n:
             break
-        terms = SpatialModel(kind, order, region).terms(x, y).T
+        model = SpatialModel(kind, order, region)
+        terms = model.terms(x, y).T
         coefficients, residual = _robust_fit(terms, value)
         criterion = len(value) * np.log(max(residual, np.finfo(float).tiny)) + n * np.log(len(value))
         if best is None or criterion < best[0]:
-            best = criterion, order, coefficients
+            # The bins' own scatter around the surface is their error.
+            covariance = residual * len(value) / (len(value) - n) * np.linalg.pinv(terms.T @ terms)
+            best = criterion, BackgroundModel(coefficients, model, covariance)
     if best is None:
         return None
-    _, order, coefficients = best
-    return SkyFit(BackgroundModel(coefficients, SpatialModel(kind, order, region)), order, len(value))
+    return SkyFit(best[1], best[1].spatial.order, len(value))
 
 
 def binned_sky(
@@ -111,8 +113,14 @@ def _robust_fit(terms: NDArray[np.float64], value: NDArray[np.float64]) -> tuple
 
 
 def added(first: BackgroundModel, second: BackgroundModel) -> BackgroundModel:
-    """Sum of two backgrounds of one kind and region."""
+    """Sum of two backgrounds of one kind and region, the second fitted to what the first left.
+
+    The error is that of the second: its fit makes up for the error of the first.
+    """
     longer, shorter = (first, second) if first.spatial.order >= second.spatial.order else (second, first)
     coefficients = longer.coefficients.copy()
     coefficients[: len(shorter.coefficients)] += shorter.coefficients
-    return BackgroundModel(coefficients, longer.spatial)
+    covariance = second.covariance
+    if covariance is not None:
+        covariance = np.pad(covariance, (0, len(coefficients) - len(covariance)))
+    return BackgroundModel(coefficients, longer.spatial, covariance)

@@ -7,13 +7,15 @@ candidates are treated at once: every array has the candidate as its first axis.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.basis import KernelBasis
-from psfmatch_cli.errors import FitError
+from psfmatch_cli.errors import FitError, UsageError
 
 #: Relative size below which an eigenvalue counts as zero.
 _EIGENVALUE_CUT = 1e-14
@@ -55,6 +57,13 @@ class NormalEquations:
         square = self.data_square - self.vector[:, -1] ** 2 / np.where(corner > 0, corner, 1.0)
         return NormalEquations(matrix, vector, square, self.n_pixels)
 
+    def spread_without_last(self, spread: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Covariance, (N, n - 1, n - 1), of the vector of `without_last`, from that of the whole, (N, n, n)."""
+        scaled = self.matrix[:, :-1, -1] / np.where(self.matrix[:, -1, -1] > 0, self.matrix[:, -1, -1], 1.0)[:, None]
+        cross = scaled[:, :, None] * spread[:, None, -1, :-1]
+        corner = scaled[:, :, None] * scaled[:, None, :] * spread[:, -1, -1, None, None]
+        return spread[:, :-1, :-1] - cross - cross.transpose(0, 2, 1) + corner
+
     def best_last(self, others: NDArray[np.float64]) -> NDArray[np.float64]:
         """Best last parameter of each candidate for given others, (N, n - 1) -> (N,)."""
         corner = self.matrix[:, -1, -1]
@@ -80,6 +89,8 @@ def convolve_stamps(stamps: NDArray, basis: KernelBasis) -> NDArray[np.float64]:
     -------
     ndarray, (N, n_basis, (H - n + 1) * (W - n + 1))
     """
+    if basis.is_delta:
+        return np.array([_patches(stamp, basis.size) for stamp in stamps])
     if basis.filters is None:
         return _convolve_by_patches(stamps, basis.images)
     return _convolve_separably(stamps, basis)
@@ -113,13 +124,17 @@ def _toeplitz(filters: NDArray, length: int) -> NDArray[np.float64]:
 
 
 def _convolve_by_patches(stamps: NDArray, images: NDArray) -> NDArray[np.float64]:
-    n = images.shape[1]
-    flipped = images[:, ::-1, ::-1].reshape(len(images), -1)
-    out = []
-    for stamp in stamps:
-        patches = np.lib.stride_tricks.sliding_window_view(stamp.astype(np.float64), (n, n))
-        out.append(flipped @ patches.reshape(-1, n * n).T)
-    return np.array(out)
+    rows = images.reshape(len(images), -1)
+    return np.array([rows @ _patches(stamp, images.shape[1]) for stamp in stamps])
+
+
+def _patches(stamp: NDArray, n: int) -> NDArray[np.float64]:
+    """What each pixel of a kernel of side n is multiplied by at each output pixel, (n^2, P).
+
+    Reversed in both axes: the kernel pixel at +u meets the stamp's pixel at -u.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(stamp, (n, n))[..., ::-1, ::-1]
+    return windows.transpose(2, 3, 0, 1).astype(np.float64).reshape(n * n, -1)
 
 
 def normal_equations(
@@ -172,28 +187,56 @@ def _solve_or_nan(matrix: NDArray, vector: NDArray) -> NDArray[np.float64]:
 def solve_symmetric(matrix: NDArray[np.float64], vector: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
     """Solution of a symmetric system and the name of the method that gave it.
 
-    Cholesky if the matrix is positive definite, else LU of the symmetric matrix, else the
-    eigenvalues above 1e-14 of the largest (``"eigen"``: the solution is rank deficient).
+    ``"cholesky"`` if the matrix is positive definite, ``"ldl"`` (symmetric LU with pivoting) if it is indefinite
+    but regular, else ``"eigen"``: with the eigenvalues above 1e-14 of the largest (the solution is rank deficient).
 
     Raises
     ------
     FitError
-        If the matrix or the solution is not finite.
+        If the matrix or the vector is not finite, or no eigenvalue is positive.
     """
-    from scipy import linalg
-
     if not (np.isfinite(matrix).all() and np.isfinite(vector).all()):
         raise FitError("the normal equations hold values that are not finite; are there NaN pixels in the stamps?")
     try:
-        return linalg.cho_solve(linalg.cho_factor(matrix, check_finite=False), vector, check_finite=False), "cholesky"
-    except linalg.LinAlgError:
-        pass
-    values, vectors = linalg.eigh(matrix)
+        solution, solver = _solve_cholesky(matrix, vector), "cholesky"
+    except np.linalg.LinAlgError:
+        solution, solver = _solve_indefinite(matrix, vector), "ldl"
+    if solution is None:
+        return _solve_deficient(matrix, vector), "eigen"
+    return solution, solver
+
+
+def _solve_cholesky(matrix: NDArray, vector: NDArray) -> NDArray[np.float64] | None:
+    """Solution of a positive definite system, None if it is singular to rounding; LinAlgError if not definite."""
+    from scipy import linalg
+
+    factor = linalg.cho_factor(matrix, lower=True, check_finite=False)
+    # A pivot over its diagonal element is what of a parameter the others do not say: free of the parameters' units.
+    pivots = np.diag(factor[0]) ** 2 / np.diag(matrix)
+    if pivots.min() <= np.finfo(float).eps * len(matrix):
+        return None
+    return linalg.cho_solve(factor, vector, check_finite=False)
+
+
+def _solve_indefinite(matrix: NDArray, vector: NDArray) -> NDArray[np.float64] | None:
+    """Solution of a symmetric system by Bunch-Kaufman pivoting, None if it is singular to rounding."""
+    from scipy import linalg
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", linalg.LinAlgWarning)
+            return linalg.solve(matrix, vector, assume_a="sym", check_finite=False)
+    except (linalg.LinAlgError, linalg.LinAlgWarning):
+        return None
+
+
+def _solve_deficient(matrix: NDArray, vector: NDArray) -> NDArray[np.float64]:
+    """Shortest solution from the eigenvalues that count."""
+    values, vectors = np.linalg.eigh(matrix)
     keep = values > _EIGENVALUE_CUT * values[-1]
-    if not keep.any():
+    if values[-1] <= 0:
         raise FitError("the normal equations are singular: no positive eigenvalue")
-    solution = vectors[:, keep] @ ((vectors[:, keep].T @ vector) / values[keep])
-    return solution, "eigen"
+    return (vectors[:, keep] / values[keep]) @ (vectors[:, keep].T @ vector)
 
 
 def solve_attenuated(
@@ -216,10 +259,28 @@ def solve_attenuated(
         fractions, vectors = linalg.eigh(noise, matrix)
     except (linalg.LinAlgError, ValueError):
         return solve_symmetric(matrix, vector)
-    return vectors @ ((vectors.T @ vector) / np.maximum(1.0 - fractions, LEAST_ATTENUATION)), "generalised eigen"
+    scaled = vectors / np.maximum(1.0 - fractions, LEAST_ATTENUATION)
+    return scaled @ (vectors.T @ vector), "generalised eigen"
 
 
-def condition_number(matrix: NDArray[np.float64]) -> float:
-    """Largest over smallest eigenvalue of a symmetric matrix, signed."""
-    values = np.linalg.eigvalsh(matrix)
-    return float(values[-1] / values[0]) if values[0] != 0 else float("inf")
+def condition_number(matrix: NDArray[np.float64], kind: Literal["EIGENVALUE", "SVD"] = "EIGENVALUE") -> float:
+    """Condition number of a symmetric matrix; infinite if it is singular or not finite.
+
+    Parameters
+    ----------
+    matrix : ndarray, (n, n)
+    kind : {"EIGENVALUE", "SVD"}
+        Largest over smallest eigenvalue, signed: negative if just one of them is; or the ratio of the extreme
+        singular values.
+
+    Raises
+    ------
+    UsageError
+        On another kind.
+    """
+    if kind not in ("EIGENVALUE", "SVD"):
+        raise UsageError(f"the kind of condition number must be EIGENVALUE or SVD, got {kind!r}")
+    if not np.isfinite(matrix).all():
+        return float("inf")
+    values = np.linalg.eigvalsh(matrix)[::-1] if kind == "EIGENVALUE" else np.linalg.svd(matrix, compute_uv=False)
+    return float(values[0] / values[-1]) if values[-1] != 0 else float("inf")

@@ -8,7 +8,7 @@ coefficient has no spatial terms, and the kernel sum is the same everywhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,13 @@ class SpatialLayout:
         full = np.zeros(n_kernel + (self.background.size if self.background else 0))
         full[self.kept] = solution
         return full[:n_kernel].reshape(self.n_basis, n_terms), full[n_kernel:] if self.background else None
+
+    def unpack_matrix(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A matrix of the global parameters with zeros for those that do not exist."""
+        n_full = self.n_basis * self.kernel.size + (self.background.size if self.background else 0)
+        full = np.zeros((n_full, n_full))
+        full[np.ix_(self.kept, self.kept)] = matrix
+        return full
 
     def local(self, solution: NDArray[np.float64], x: NDArray, y: NDArray) -> NDArray[np.float64]:
         """Local parameters at N positions, (N, n_basis + background)."""
@@ -126,6 +133,10 @@ class SpatialSystem:
             return solve_symmetric(self.matrix, self.vector)
         return solve_attenuated(self.matrix, self.noise, self.vector)
 
+    def response(self) -> NDArray[np.float64]:
+        """Matrix R, (n_parameters, n_parameters), with ``parameters = R vector``; errors as `solve`."""
+        return replace(self, vector=np.eye(len(self.vector))).solve()[0]
+
 
 @dataclass(frozen=True)
 class SpatialSolution:
@@ -139,24 +150,42 @@ class SpatialSolution:
         Of the normal equations, for the condition number and the uncertainties.
     solver : str
         Method that solved it.
+    covariance : ndarray, (n_parameters, n_parameters), or None
+        Of the parameters, if it was asked for.
     """
 
     parameters: NDArray[np.float64]
     layout: SpatialLayout
     matrix: NDArray[np.float64]
     solver: str
+    covariance: NDArray[np.float64] | None = None
 
     def models(self, basis: KernelBasis) -> tuple[MatchingKernel, BackgroundModel]:
         """The kernel and the background that the parameters describe."""
         kernel, background = self.layout.unpack(self.parameters)
-        matching = MatchingKernel(basis.images, kernel, self.layout.kernel)
+        of_kernel = of_background = None
+        if self.covariance is not None:
+            n = kernel.size
+            full = self.layout.unpack_matrix(self.covariance)
+            of_kernel, of_background = full[:n, :n], full[n:, n:]
+        matching = MatchingKernel(basis.images, kernel, self.layout.kernel, of_kernel)
         if background is None:
             return matching, BackgroundModel.zero(self.layout.kernel.region)
-        return matching, BackgroundModel(background, self.layout.background)
+        return matching, BackgroundModel(background, self.layout.background, of_background)
 
 
-def solve_spatial(system: SpatialSystem, layout: SpatialLayout) -> SpatialSolution:
+def solve_spatial(
+    system: SpatialSystem, layout: SpatialLayout, spread: NDArray[np.float64] | None = None
+) -> SpatialSolution:
     """Fit of the spatial model to all candidates.
+
+    Parameters
+    ----------
+    system : SpatialSystem
+    layout : SpatialLayout
+    spread : ndarray, (n_parameters, n_parameters), optional
+        Covariance S of the system's vector. With the matrix R that takes the vector to the parameters, their
+        covariance is ``R S R^T``: weights need not be inverse variances for it to be true.
 
     Raises
     ------
@@ -166,4 +195,8 @@ def solve_spatial(system: SpatialSystem, layout: SpatialLayout) -> SpatialSoluti
     parameters, solver = system.solve()
     if not np.isfinite(parameters).all():
         raise FitError(f"the spatial solution is not finite (solver {solver}, {layout.n_parameters} parameters)")
-    return SpatialSolution(parameters, layout, system.matrix, solver)
+    covariance = None
+    if spread is not None:
+        response = system.response()
+        covariance = response @ spread @ response.T
+    return SpatialSolution(parameters, layout, system.matrix, solver, covariance)

@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from psfmatch_cli.basis import BasisSpec
 from psfmatch_cli.difference import Difference
 from psfmatch_cli.match import MatchResult
-from psfmatch_cli.metadata import TaskMetadata
 from psfmatch_cli.plan import Plan
 from psfmatch_cli.register import Registered, Widths
 
@@ -51,9 +49,11 @@ def match_items(plan: Plan, fit: MatchResult, images: Difference, widths: Widths
     return {
         "spatialConditionNum": fit.condition_number,
         "spatialKernelSum": fit.kernel.center_sum,
+        "spatialKernelSumErr": fit.kernel.sum_error(*fit.kernel.spatial.region.center),
         "convolvedExposure": plan.direction.convolved.capitalize(),
         "convolvedReason": plan.direction.reason,
-        "kernelBasisSet": "alard-lupton",
+        "kernelBasisSet": plan.pool.config.kernel_basis_set,
+        "principalComponents": plan.pool.config.uses_pca,
         "nBasis": len(fit.kernel.basis),
         "spatialModelType": fit.kernel.spatial.kind,
         "spatialKernelOrderUsed": fit.kernel.spatial.order,
@@ -63,6 +63,7 @@ def match_items(plan: Plan, fit: MatchResult, images: Difference, widths: Widths
         "nBad": fit.n_rejected,
         "nUnused": int(np.count_nonzero(fit.candidates.table["status"] == "unused")),
         "nIterations": fit.n_iterations,
+        "nTotalIterations": fit.n_iterations + fit.n_restarts,
         "converged": fit.converged,
         "solver": fit.solution.solver,
         "modelError": fit.model_error,
@@ -75,12 +76,3 @@ def match_items(plan: Plan, fit: MatchResult, images: Difference, widths: Widths
         "varianceScale": images.variance_scale,
         "maskedFraction": images.masked_fraction,
     }
-
-
-def record_basis(metadata: TaskMetadata, spec: BasisSpec) -> None:
-    """Append the ``ALBasis*`` items."""
-    metadata.add("ALBasisNGauss", len(spec.sigmas))
-    metadata.add("ALBasisDegGauss", list(spec.degrees))
-    metadata.add("ALBasisSigGauss", list(spec.sigmas))
-    metadata.add("ALKernelSize", spec.size)
-    metadata.add("ALBasisMode", spec.mode)

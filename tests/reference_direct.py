@@ -128,3 +128,69 @@ def polynomial_field(model: SpatialModel, coefficients: np.ndarray, box: Box) ->
             terms = spatial_terms(model.kind, model.order, model.region, x + box.x_min, y + box.y_min)
             out[y, x] = terms @ coefficients
     return out
+
+
+def central_difference(size: int, stencil: int, penalty: float) -> np.ndarray:
+    """Rows of the Laplacian of a kernel image, pixel by pixel; the penalty on its ring."""
+    rows = {5: [[0, 1, 0], [1, -4, 1], [0, 1, 0]], 9: np.array([[1, 4, 1], [4, -20, 4], [1, 4, 1]]) / 6}[stencil]
+    out = np.zeros((size**2, size**2))
+    for y in range(size):
+        for x in range(size):
+            row = out[x + size * y].reshape(size, size)
+            if x in (0, size - 1) or y in (0, size - 1):
+                row[y, x] = penalty
+            else:
+                row[y - 1 : y + 2, x - 1 : x + 2] = rows
+    return out
+
+
+def forward_difference(size: int, orders: tuple[int, ...], penalty: float) -> np.ndarray:
+    """Rows of the summed forward differences of a kernel image, pixel by pixel."""
+    weights = [[penalty], [-1, 1], [-1, 2, -1], [-1, 3, -3, 1]]
+    out = np.zeros((size**2, size**2))
+    for order in orders:
+        for y in range(size):
+            for x in range(size):
+                row = out[x + size * y].reshape(size, size)
+                for j, weight in enumerate(weights[min(size - 1 - x, order)]):
+                    row[y, x + j] += weight
+                for j, weight in enumerate(weights[min(size - 1 - y, order)]):
+                    row[y + j, x] += weight
+    return out
+
+
+def risk(
+    design: np.ndarray, matrix: np.ndarray, vector: np.ndarray, penalty: np.ndarray, strength: float, limit: float
+) -> float:
+    """Risk of a regularised solution from the singular vectors of the design, (pixels, parameters), as in words."""
+    _, singular, rows = np.linalg.svd(design)
+    rank = np.count_nonzero(singular > 1e-12 * singular[0])
+    projection = rows[:rank].T @ rows[:rank]
+    values, vectors = np.linalg.eigh(matrix)
+    inverse = np.zeros_like(matrix)
+    for value, axis in zip(values, vectors.T, strict=True):
+        if value > 1e-12 * values[-1] and values[-1] / value <= limit:
+            inverse += np.outer(axis, axis) / value
+    regularised = np.linalg.inv(matrix + strength * penalty)
+    solution = regularised @ vector
+    return float(
+        solution @ projection @ solution + 2 * (np.trace(projection @ regularised) - solution @ inverse @ vector)
+    )
+
+
+def kernel_of_components(kernels: np.ndarray, subtract_mean: bool, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues and basis images from the covariance of the kernels' pixels, and upstream's renormalisation."""
+    n_kernels, side = kernels.shape[:2]
+    mean = kernels.mean(axis=0)
+    rows = (kernels - mean * subtract_mean).reshape(n_kernels, -1)
+    values, vectors = np.linalg.eigh(rows.T @ rows / n_kernels)
+    raw = [mean] if subtract_mean else []
+    for vector in vectors.T[::-1]:
+        image = vector.reshape(side, side)
+        raw.append(image / image.flat[np.abs(image).argmax()])
+    out = [raw[0] / raw[0].sum()]
+    for image in raw[1:count]:
+        total = image.sum()
+        image = image / total - out[0] if abs(total) > np.finfo(np.float32).eps else image
+        out.append(image / np.sqrt((image**2).sum()))
+    return values[::-1], np.array(out)

@@ -3,30 +3,14 @@
 import numpy as np
 import pytest
 
-from made_pairs import MadePair, known_kernel, make_pair, plane, small_basis, star_grid
-from psfmatch_cli.candidates import select_candidates
+from made_pairs import MadePair, known_kernel, make_pair, plane, star_grid
+from made_pools import pool_of
 from psfmatch_cli.choose import MAX_GAIN, MAX_ORDER, choose_kernel_order, clearly_worse, left_out_scores, robust_mean
-from psfmatch_cli.config import CandidateConfig, KernelConfig
 from psfmatch_cli.errors import NoCandidatesError
-from psfmatch_cli.match import clean_singles, spatial_layout
-from psfmatch_cli.pool import CandidatePool
+from psfmatch_cli.ready import make_ready, spatial_layout
 
 SHAPE = (400, 400)
 STARS = star_grid(SHAPE, flux=(5e4, 2e5))
-
-
-def pool_of(pair: MadePair, rows=slice(None), **config) -> CandidatePool:
-    basis, kernel = small_basis(), KernelConfig(**config)
-    candidates = select_candidates(
-        pair.sources[rows],
-        pair.template,
-        pair.science,
-        CandidateConfig(),
-        kernel,
-        kernel_size=basis.size,
-        n_parameters=len(basis) + 1,
-    )
-    return CandidatePool(candidates, pair.template, pair.science, basis, kernel, True, (0.0, 0.0))
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +46,13 @@ def test_a_constant_kernel_gets_a_low_order(pairs):
 @pytest.mark.parametrize(("n", "highest"), [(3, 0), (7, 0), (8, 1), (13, 1), (14, 2), (21, 2), (22, 3)])
 def test_few_candidates_allow_low_orders_only(pairs, n, highest):
     unclipped = {"single_kernel_clipping": False, "kernel_sum_clipping": False}
-    choice = choose_kernel_order(pool_of(pairs[0], slice(n), n_star_per_cell=0, **unclipped), 0)
+    choice = choose_kernel_order(pool_of(pairs[0], rows=slice(n), n_star_per_cell=0, **unclipped), 0)
     assert max(choice.scores) == highest
     assert choice.n_candidates == n
 
 
 def test_one_candidate_has_a_constant_kernel(pairs):
-    choice = choose_kernel_order(pool_of(pairs[0], slice(1)), 0)
+    choice = choose_kernel_order(pool_of(pairs[0], rows=slice(1)), 0)
     assert (choice.order, choice.n_candidates) == (0, 1)
 
 
@@ -81,8 +65,8 @@ def test_all_in_one_cell_are_left_out_one_by_one(pairs):
 
 def test_left_out_scores_tell_a_right_order_from_a_wrong_one(pairs):
     pool = pool_of(pairs[2], n_star_per_cell=0)
-    clean_singles(pool)
-    scores = [left_out_scores(pool, spatial_layout(pool, order, 1)) for order in (0, 2)]
+    ready = make_ready(pool)
+    scores = [left_out_scores(pool, ready, spatial_layout(pool, pool.basis, order, 1)) for order in (0, 2)]
     assert np.isfinite(scores).all()
     # Logarithms of the power: most candidates are worse off with a constant kernel, by a factor of e at least.
     assert np.median(scores[0] - scores[1]) > 1.0
@@ -91,7 +75,7 @@ def test_left_out_scores_tell_a_right_order_from_a_wrong_one(pairs):
 
 
 def test_a_choice_describes_itself(pairs):
-    choice = choose_kernel_order(pool_of(pairs[0], slice(9)), 0)
+    choice = choose_kernel_order(pool_of(pairs[0], rows=slice(9)), 0)
     assert str(choice).startswith(f"order {choice.order} from {choice.n_candidates} candidates (left-out residual")
 
 

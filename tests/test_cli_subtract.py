@@ -216,14 +216,63 @@ def test_images_on_different_grids_are_refused_without_warping(files, psfmatch, 
     assert "different pixel grids" in ended.err
 
 
-def test_settings_come_from_file_assignments_and_options(files, psfmatch, tmp_path):
-    (tmp_path / "a.toml").write_text("[kernel]\nsizeCellX = 64\nsize_cell_y = 64\n")
-    ended = psfmatch(*files, "--config", "a.toml", "-c", "kernel.size_cell_y=80", "--kernel-size", "19", "--sigma", "8")
+def test_settings_come_from_all_sources_and_the_record_says_from_where(files, psfmatch, tmp_path, monkeypatch):
+    (tmp_path / "a.toml").write_text("[kernel]\nsizeCellX = 64\nsize_cell_y = 64\nn_star_per_cell = 4\n")
+    monkeypatch.setenv("PSFMATCH_KERNEL_N_STAR_PER_CELL", "6")
+    monkeypatch.setenv("PSFMATCH_KERNEL_SIZE_CELL_Y", "70")
+    given = (
+        "--config",
+        "a.toml",
+        "-c",
+        "kernel.size_cell_y=80",
+        "--kernel-size",
+        "19",
+        "--sigma",
+        "8",
+        "--no-fit-background",
+    )
+    ended = psfmatch(*files, *given, "-c", "kernel.fit_for_background=true")
     assert ended.status == 0
-    settings = record_of(tmp_path / "diff_metadata.json")["run.settings"]
-    assert (settings["kernel.size_cell_x"], settings["kernel.size_cell_y"]) == (64, 80)
-    assert (settings["kernel.kernel_size"], settings["detection.threshold_value"]) == (19, 8.0)
+    run = record_of(tmp_path / "diff_metadata.json")["run"]
+    expected = {
+        "kernel.size_cell_x": (64, "file a.toml"),
+        "kernel.n_star_per_cell": (6, "environment PSFMATCH_KERNEL_N_STAR_PER_CELL"),
+        "kernel.size_cell_y": (80, "option -c"),
+        "kernel.kernel_size": (19, "option --kernel-size"),
+        "detection.threshold_value": (8.0, "option --sigma"),
+        "kernel.fit_for_background": (False, "option --no-fit-background"),
+        "threads": (1, "default"),
+    }
+    assert {key: (run[f"settings.{key}"], run[f"settingSources.{key}"]) for key in expected} == expected
+    assert run["inputs.config.path"] == "a.toml"
     assert load_kernel(tmp_path / "diff_kernel.fits").kernel.size == 19
+
+
+def test_the_settings_file_and_the_preset_may_be_the_environments(files, psfmatch, tmp_path, monkeypatch):
+    (tmp_path / "a.toml").write_text("[kernel]\nfit_for_background = true\n")
+    monkeypatch.setenv("PSFMATCH_CONFIG", "a.toml")
+    monkeypatch.setenv("PSFMATCH_PRESET", "v23")
+    assert psfmatch(*files).status == 0
+    run = record_of(tmp_path / "diff_metadata.json")["run"]
+    assert run["inputs.config.sha256"] == describe_file(tmp_path / "a.toml")["sha256"]
+    assert run["settingSources.kernel.wing_gaussian"] == "preset v23"
+    assert run["settingSources.kernel.fit_for_background"] == "file a.toml"
+    history = "".join(fits.getheader(tmp_path / "diff.fits")["HISTORY"])
+    assert "psfmatch setting kernel.wing_gaussian = False" in history
+    assert "fit_for_background" not in history  # is as by default
+    kernel = load_kernel(tmp_path / "diff_kernel.fits").kernel
+    # Spring 2023: no wing Gaussian, so 15 + 6 + 6 functions. The sigma between the FWHMs is 1.316 px and comes first,
+    # the last is four times that: int(6 x 5.26) = 31.
+    assert (kernel.size, len(kernel.basis)) == (31, 27)
+
+
+def test_an_unknown_variable_is_a_usage_error(files, psfmatch, monkeypatch):
+    monkeypatch.setenv("PSFMATCH_KERNEL_KERNEL_SIZ", "21")
+    ended = psfmatch(*files)
+    assert ended.status == 2
+    assert (
+        "unknown environment variable PSFMATCH_KERNEL_KERNEL_SIZ; did you mean PSFMATCH_KERNEL_KERNEL_SIZE" in ended.err
+    )
 
 
 def test_a_wrong_setting_is_a_usage_error_with_a_hint(files, psfmatch, tmp_path):

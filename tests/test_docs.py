@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from psfmatch_cli import cli
+from psfmatch_cli.cli import config
 from psfmatch_cli.cli.exits import INTERRUPTED, TERMINATED
 from psfmatch_cli.errors import InputError, NoCandidatesError, UsageError
 
@@ -84,7 +85,8 @@ def test_every_command_stands_in_the_readme():
 
 
 def test_every_option_that_the_readme_names_exists(psfmatch):
-    helps = "".join(psfmatch(name, "--help").out for name in cli.COMMANDS)
+    names = [[name] for name in cli.COMMANDS] + [["config", name] for name in config.command.commands]
+    helps = "".join(psfmatch(*name, "--help").out for name in names)
     for option in set(re.findall(r"--[a-z][a-z-]+", README)) - {"--help"}:
         assert option in helps, option
 

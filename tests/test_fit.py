@@ -6,62 +6,14 @@ import numpy as np
 import pytest
 
 import reference_direct as direct
-from made_pairs import known_kernel, small_basis
+from made_pairs import known_kernel
+from made_stamps import BASIS, COEFFICIENTS, HALF, KERNEL, SIDE, fit, make_stamps
 from psfmatch_cli.basis import alard_lupton_basis, basis_spec
 from psfmatch_cli.config import KernelConfig
 from psfmatch_cli.cutouts import Stamps
-from psfmatch_cli.fit import (
-    MAX_MODEL_ERROR,
-    FittedStamps,
-    fit_stamps,
-    kernel_sum_errors,
-    noise_equations,
-    residuals,
-)
+from psfmatch_cli.fit import FitOptions, FittedStamps, fit_stamps, kernel_sum_errors, noise_equations
 from psfmatch_cli.psf import FWHM_PER_SIGMA
-
-BASIS = small_basis(9)
-HALF, SIDE = 4, 27
-COEFFICIENTS = [1.25, 0.13, -0.08, 0.03, 0.06, -0.05, -0.35, 0.05, 0.02]
-KERNEL = np.tensordot(COEFFICIENTS, BASIS.images, axes=1)
-
-
-def star(sigma: float = 1.5, flux: float = 2e4) -> np.ndarray:
-    """Round Gaussian in the middle of a stamp."""
-    v, u = np.mgrid[: SIDE + 8, : SIDE + 8] - (SIDE + 7) / 2
-    return flux / (2 * np.pi * sigma**2) * np.exp(-0.5 * (u**2 + v**2) / sigma**2)
-
-
-def matched(image: np.ndarray) -> np.ndarray:
-    """The stamp's middle convolved with the known kernel."""
-    rows = direct.design(image, KERNEL[None])
-    return rows.reshape(SIDE, SIDE)
-
-
-def make_stamps(n: int = 1, *, noise: float = 0.0, background: float = 0.0, flux: float = 2e4, seed: int = 1) -> Stamps:
-    """Equal stars, `science = template * kernel + background`; white noise, or none and a variance of 1."""
-    rng = np.random.default_rng(seed)
-    wide = star(flux=flux)
-    template = np.repeat(wide[None, HALF:-HALF, HALF:-HALF], n, axis=0)
-    science = np.repeat(matched(wide)[None] + background, n, axis=0)
-    variance = np.full(template.shape, noise**2 or 1.0)
-    usable = np.ones(template.shape, bool)
-    return Stamps(
-        np.arange(n),
-        np.arange(n, dtype=float),
-        np.zeros(n),
-        template + 0.5 * noise * rng.normal(size=template.shape),
-        science + noise * rng.normal(size=template.shape),
-        0.25 * variance if noise else variance,
-        variance.copy(),
-        usable,
-        usable.copy(),
-    )
-
-
-def fit(stamps: Stamps, **changes) -> FittedStamps:
-    options = {"convolve_template": True, "fit_background": True, "levels": (0.0, 0.0)}
-    return fit_stamps(stamps, BASIS, **{**options, **changes})
+from psfmatch_cli.residuals import MAX_MODEL_ERROR, residuals
 
 
 def test_a_known_kernel_and_background_come_back_from_one_star():
@@ -77,9 +29,9 @@ def test_two_gaussians_differ_by_their_second_moments():
     narrow, wide = (np.exp(-0.5 * (u**2 + v**2) / s**2) / (2 * np.pi * s**2) for s in (1.5, 2.2))
     images = [1e4 * narrow[None], 3e4 * wide[None]]
     ones, usable = np.ones((1, 73, 73)), np.ones((1, 73, 73), bool)
-    stamps = Stamps(np.zeros(1, int), np.zeros(1), np.zeros(1), *images, ones, ones, usable, usable)
+    stamps = Stamps(np.zeros(1, int), np.zeros(1), np.zeros(1), *images, ones, ones, *4 * [usable])
     basis = alard_lupton_basis(basis_spec(1.5 * FWHM_PER_SIGMA, 2.2 * FWHM_PER_SIGMA, KernelConfig()))
-    fitted = fit_stamps(stamps, basis, convolve_template=True, fit_background=True, levels=(0.0, 0.0))
+    fitted = fit_stamps(stamps, basis, FitOptions())
     kernel = np.tensordot(fitted.solutions[0, :-1], basis.images, axes=1)
     half = basis.size // 2
     v, u = np.mgrid[-half : half + 1, -half : half + 1]
@@ -136,7 +88,9 @@ def test_the_weight_is_the_inverse_of_the_median_variance():
     stamps.science_variance[0, :5] = 1e6
     stamps.template_variance[0] = 2.0
     fitted = fit(stamps)
-    matrix, vector = direct.normal_equations(fitted.design[0], fitted.target[0], np.full(19 * 19, 1 / 6.0), True)
+    matrix, vector = direct.normal_equations(
+        direct.design(stamps.template[0], BASIS.images), fitted.target[0], np.full(19 * 19, 1 / 6.0), True
+    )
     # Sums of 361 products in another order, some of which cancel.
     np.testing.assert_allclose(fitted.equations.matrix[0], matrix, atol=1e-13 * abs(matrix).max())
     np.testing.assert_allclose(fitted.equations.vector[0], vector, atol=1e-13 * abs(vector).max())
@@ -268,7 +222,7 @@ def test_the_noise_of_the_convolved_image_adds_to_the_equations_what_is_predicte
 def test_joined_and_taken_candidates_keep_their_numbers():
     all_three = fit(make_stamps(3, noise=3.0))
     parts = [all_three.take(np.array([k])) for k in (0, 1, 2)]
-    joined = parts[0].joined(parts[1]).joined(parts[2])
+    joined = FittedStamps.concatenated(parts)
     assert len(joined) == 3
     np.testing.assert_array_equal(joined.solutions, all_three.solutions)
     np.testing.assert_array_equal(joined.equations.matrix, all_three.equations.matrix)

@@ -176,9 +176,29 @@ def test_sigmas_may_be_given():
     assert (sigmas_only.spec.sigmas, sigmas_only.spec.degrees) == ((0.8, 1.6, 3.0), (4, 2, 2))
 
 
+def test_sigmas_that_are_given_are_recorded_as_explicit():
+    metadata = TaskMetadata()
+    ImagePsfMatchTask().make_kernel_basis_list(2.5, 5.0, [3, 1], [1.0, 2.5], metadata)
+    assert metadata["ALBasisMode"] == "explicit"
+    assert metadata["ALBasisNGauss"] == 2
+    assert metadata.get_array("ALBasisDegGauss") == [3, 1]
+    assert metadata.get_array("ALBasisSigGauss") == [1.0, 2.5]
+
+
+def test_a_delta_function_basis_has_no_widths():
+    metadata = TaskMetadata()
+    task = ImagePsfMatchTask(Settings(kernel=KernelConfig(kernel_basis_set="delta-function")))
+    basis = task.make_kernel_basis_list(2.5, 5.0, [3, 1], [1.0], metadata)
+    assert basis.is_delta
+    assert len(basis) == 441
+    assert "ALBasisMode" not in metadata
+
+
 def test_degrees_and_sigmas_must_agree():
     with pytest.raises(UsageError, match="one degree per sigma, got 3 for 2"):
         ImagePsfMatchTask().make_kernel_basis_list(basis_sigma_gauss=[0.8, 1.6])
+    with pytest.raises(UsageError, match="at least one Gaussian"):
+        ImagePsfMatchTask().make_kernel_basis_list(2.5, 5.0, basis_deg_gauss=[])
 
 
 # Results

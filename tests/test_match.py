@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 
 from made_pairs import MadePair, gaussian_stars, known_kernel, make_pair, plane, small_basis, star_grid
-from psfmatch_cli.candidates import select_candidates
-from psfmatch_cli.config import CandidateConfig, KernelConfig
+from made_pools import pool_of
 from psfmatch_cli.errors import NoCandidatesError
 from psfmatch_cli.match import MatchResult, match
-from psfmatch_cli.pool import CandidatePool
 
 SHAPE = (256, 256)
 STARS = star_grid(SHAPE)
@@ -41,23 +39,6 @@ def changed_star(pair: MadePair, factor: float = 1.0, shift: float = 0.0, star: 
     old = gaussian_stars(SHAPE, x, y, 1.25 * flux, 2.1)
     image = (pair.science.image + new - old).astype(np.float32)
     return replace(pair, science=pair.science.with_pixels(replace(pair.science.masked_image, image=image)))
-
-
-def pool_of(pair: MadePair, *, levels=(0.0, 0.0), core_radius: int = 4, rows=None, **config) -> CandidatePool:
-    """Pool of the pair's stars, those of the given rows only."""
-    kernel = KernelConfig(**config)
-    sources = pair.sources if rows is None else pair.sources[rows]
-    basis = small_basis()
-    candidates = select_candidates(
-        sources,
-        pair.template,
-        pair.science,
-        CandidateConfig(core_radius=core_radius),
-        kernel,
-        kernel_size=basis.size,
-        n_parameters=len(basis) + 1,
-    )
-    return CandidatePool(candidates, pair.template, pair.science, basis, kernel, True, levels)
 
 
 def fates(result: MatchResult) -> dict[int, tuple[str, str]]:

@@ -5,8 +5,8 @@ import pytest
 
 import reference_direct as direct
 from made_pairs import small_basis
-from psfmatch_cli.basis import BasisSpec, KernelBasis, alard_lupton_basis
-from psfmatch_cli.errors import FitError
+from psfmatch_cli.basis import BasisSpec, KernelBasis, alard_lupton_basis, delta_function_basis
+from psfmatch_cli.errors import FitError, UsageError
 from psfmatch_cli.solve import (
     NormalEquations,
     condition_number,
@@ -21,11 +21,6 @@ from psfmatch_cli.solve import (
 @pytest.fixture(scope="module")
 def rng():
     return np.random.default_rng(4)
-
-
-def delta_basis(n: int) -> KernelBasis:
-    """One image per kernel pixel, row by row."""
-    return KernelBasis(np.eye(n * n).reshape(-1, n, n), constant_first=False)
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (9, 16)])
@@ -43,6 +38,17 @@ def test_stamps_of_a_basis_without_factors_equal_those_of_one_with(rng):
     stamps = 1e4 * rng.normal(size=(3, 31, 31))
     # Values of 1e4.
     np.testing.assert_allclose(convolve_stamps(stamps, plain), convolve_stamps(stamps, basis), atol=1e-9)
+
+
+def test_stamps_of_delta_functions_are_shifted_stamps(rng):
+    basis = delta_function_basis(5)
+    plain = KernelBasis(basis.images, constant_first=False)
+    stamps = rng.normal(size=(2, 9, 12)).astype(np.float32)
+    expected = np.array([direct.design(stamp, basis.images) for stamp in stamps])
+    # Products with ones and zeros alone.
+    for found in (convolve_stamps(stamps, basis), convolve_stamps(stamps, plain)):
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_convolution_is_not_correlation():
@@ -110,34 +116,6 @@ def test_a_known_kernel_and_background_come_back(rng):
     np.testing.assert_allclose(solutions, [[*coefficients, 3.5]] * 2, atol=1e-10)
 
 
-def test_a_delta_function_basis_recovers_every_kernel_pixel():
-    v, u = np.mgrid[-10:11, -10:11]
-    kernel = np.exp(-0.5 * (u / 2.0) ** 2 - 0.5 * (v / 3.0) ** 2)
-    template, variance = np.zeros((51, 51)), np.full((51, 51), 1e-4)
-    template[25, 25] = variance[25, 25] = 1.0
-    # A source of one count in the middle becomes the kernel.
-    target = np.zeros((51, 51))
-    target[15:36, 15:36] = kernel
-    inner = np.s_[10:-10, 10:-10]
-    design = convolve_stamps(template[None], delta_basis(21))
-    for weight in (np.full(961, 1 / np.median(2 * variance)), 1 / (2 * variance[inner]).ravel()):
-        made = normal_equations(design, target[inner].reshape(1, -1), weight[None], True)
-        solution = solve_each(made)[0]
-        # All is exact but for the rounding of a system with a condition number below 1e7.
-        np.testing.assert_allclose(solution[:-1].reshape(21, 21), kernel, atol=1e-8)
-        assert solution[:-1].sum() == pytest.approx(kernel.sum(), abs=1e-7)
-        assert solution[-1] == pytest.approx(0.0, abs=1e-8)
-
-
-def test_condition_number_of_the_delta_function_fit():
-    template = np.zeros((1, 51, 51))
-    template[0, 25, 25] = 1.0
-    design = convolve_stamps(template, delta_basis(21))
-    made = normal_equations(design, np.zeros((1, 961)), np.full((1, 961), 1 / 2e-4), True)
-    # The reference has three digits.
-    assert condition_number(made.matrix[0]) == pytest.approx(1.78e3, abs=5)
-
-
 @pytest.mark.parametrize("ratio", [1.0, 2.0, 3.0])
 def test_a_one_pixel_kernel_is_the_flux_ratio(ratio):
     template = np.zeros((1, 51, 51))
@@ -166,6 +144,44 @@ def test_positive_definite_systems_are_solved_by_cholesky(rng):
     solution, solver = solve_symmetric(matrix, matrix @ truth)
     assert solver == "cholesky"
     np.testing.assert_allclose(solution, truth, atol=1e-10)
+
+
+def test_indefinite_systems_are_solved_by_pivoting(rng):
+    root = rng.normal(size=(6, 9))
+    matrix, truth = root @ root.T, rng.normal(size=6)
+    matrix[:3, :3] -= 2 * np.trace(matrix) * np.eye(3)
+    values = np.linalg.eigvalsh(matrix)
+    assert values[0] < 0 < values[-1]
+    solution, solver = solve_symmetric(matrix, matrix @ truth)
+    assert solver == "ldl"
+    np.testing.assert_allclose(solution, truth, atol=1e-10)
+    # A saddle: no pivot of its own on the diagonal.
+    solution, solver = solve_symmetric(np.array([[0.0, 2.0], [2.0, 0.0]]), np.array([4.0, 6.0]))
+    assert solver == "ldl"
+    np.testing.assert_allclose(solution, [3, 2], atol=1e-15)
+
+
+def test_singular_systems_are_not_left_to_rounding(rng):
+    # Two equal parameters: the last pivot is rounding, of either sign.
+    seen = set()
+    for seed in range(20):
+        root = np.random.default_rng(seed).normal(size=(4, 9))
+        root[3] = root[1]
+        matrix = root @ root.T
+        truth = np.array([1.0, 2.0, -1.0, 2.0])
+        solution, solver = solve_symmetric(matrix, matrix @ truth)
+        seen.add(solver)
+        np.testing.assert_allclose(solution, truth, atol=1e-9)
+    assert seen == {"eigen"}
+
+
+def test_units_of_the_parameters_do_not_decide_on_the_solver(rng):
+    root = rng.normal(size=(5, 9))
+    units = 10.0 ** np.array([0, 5, -5, 9, -9])
+    matrix, truth = root @ root.T * np.outer(units, units), rng.normal(size=5) / units
+    solution, solver = solve_symmetric(matrix, matrix @ truth)
+    assert solver == "cholesky"
+    np.testing.assert_allclose(solution, truth, rtol=1e-9)
 
 
 def test_deficient_systems_get_the_shortest_solution(rng):
@@ -214,13 +230,37 @@ def test_systems_that_nobody_can_solve_are_errors():
     with pytest.raises(FitError, match="not finite"):
         solve_symmetric(np.eye(2), np.array([1.0, np.inf]))
     with pytest.raises(FitError, match="no positive eigenvalue"):
-        solve_symmetric(-np.eye(3), np.ones(3))
+        solve_symmetric(np.zeros((3, 3)), np.ones(3))
+    with pytest.raises(FitError, match="no positive eigenvalue"):
+        solve_symmetric(np.diag([-1.0, 0.0]), np.ones(2))
 
 
 def test_condition_number_is_signed():
     assert condition_number(np.diag([2.0, 8.0, 4.0])) == pytest.approx(4.0, rel=1e-14)
     assert condition_number(np.diag([-2.0, 8.0])) == pytest.approx(-4.0, rel=1e-14)
+    assert condition_number(np.diag([-2.0, -8.0])) == pytest.approx(0.25, rel=1e-14)
+    assert condition_number(np.diag([0.0, 8.0])) == float("inf")
     assert condition_number(np.zeros((2, 2))) == float("inf")
+
+
+def test_condition_number_by_singular_values(rng):
+    assert condition_number(np.diag([2.0, 8.0, 4.0]), "SVD") == pytest.approx(4.0, rel=1e-14)
+    assert condition_number(np.diag([-2.0, 8.0]), "SVD") == pytest.approx(4.0, rel=1e-14)
+    assert condition_number(np.diag([2.0, -8.0]), "SVD") == pytest.approx(4.0, rel=1e-14)
+    assert condition_number(np.diag([0.0, 8.0]), "SVD") == float("inf")
+    root = rng.normal(size=(5, 9))
+    matrix = root @ root.T
+    assert condition_number(matrix, "SVD") == pytest.approx(condition_number(matrix), rel=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["EIGENVALUE", "SVD"])
+def test_condition_number_without_a_number_is_infinite(kind):
+    assert condition_number(np.diag([1.0, np.nan]), kind) == float("inf")
+
+
+def test_other_condition_numbers_are_refused():
+    with pytest.raises(UsageError, match="must be EIGENVALUE or SVD, got 'L1'"):
+        condition_number(np.eye(2), "L1")
 
 
 def test_equations_hold_one_entry_per_candidate():

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import click
 
+from psfmatch_cli.presets import PRESETS
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
@@ -263,11 +265,15 @@ kernel = chain(
     ),
 )
 
+debugging = chain(
+    option("--debug", is_flag=True, expose_value=False, section="General", help="Show the traceback of an error."),
+    click.help_option("-h", "--help"),
+)
+
 reporting = chain(
     option("-v", "--verbose", count=True, section="General", help="Tell each stage on stderr; -vv tells more."),
     option("-q", "--quiet", count=True, section="General", help="Only errors on stderr, nothing on stdout."),
-    option("--debug", is_flag=True, section="General", help="Show the traceback of an error."),
-    click.help_option("-h", "--help"),
+    debugging,
 )
 
 
@@ -277,18 +283,26 @@ def _dump(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         from psfmatch_cli.cli.run import settings_of
         from psfmatch_cli.settings import to_toml
 
-        click.echo(to_toml(settings_of(ctx.params)), nl=False)
+        click.echo(to_toml(settings_of(ctx.params).settings), nl=False)
         ctx.exit()
 
 
-common = chain(
+settings = chain(
     option(
         "--config",
         type=click.Path(path_type=Path),
         is_eager=True,
         section="General",
         metavar="FILE.toml",
-        help="Settings file. [default: none]",
+        help="Settings file. [default: that of the environment variable PSFMATCH_CONFIG, if any]",
+    ),
+    option(
+        "--preset",
+        type=click.Choice(PRESETS),
+        is_eager=True,
+        section="General",
+        help="Settings to start from: those of upstream in spring 2023 or today, instead of the defaults. "
+        "[default: that of PSFMATCH_PRESET or the settings file, else default]",
     ),
     option(
         "-c",
@@ -297,8 +311,13 @@ common = chain(
         is_eager=True,
         section="General",
         metavar="KEY=VALUE",
-        help="One setting, such as detection.min_pixels=5; repeatable; wins over the file. [default: none]",
+        help="One setting, such as detection.min_pixels=5; repeatable, the last wins; wins over file and environment. "
+        "[default: none]",
     ),
+)
+
+common = chain(
+    settings,
     option(
         "--dump-config",
         is_flag=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from psfmatch_cli.exposure import Exposure
     from psfmatch_cli.image_psf_match import ImagePsfMatchTask
     from psfmatch_cli.metadata import TaskMetadata
-    from psfmatch_cli.settings import Settings
+    from psfmatch_cli.settings import LoadedSettings, Settings
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,9 @@ def running(
             files = {**inputs, **_further_inputs(given, inputs)}
             products.check(outputs, files.values(), given["overwrite"])
             may_write_record = True
-            record.settings = run.settings = settings_of(given)
+            loaded = settings_of(given)
+            record.settings = run.settings = loaded.settings
+            record.setting_sources = loaded.sources
             for role, path in files.items():
                 record.add_input(role, path)
             yield run
@@ -201,12 +204,32 @@ class Run:
             click.echo(line)
 
 
-def settings_of(given: Mapping[str, Any]) -> Settings:
-    """Settings from the file, the assignments and the options that stand for settings."""
-    from psfmatch_cli.settings import load_settings
+def settings_of(given: Mapping[str, Any]) -> LoadedSettings:
+    """Settings from preset, file, environment, assignments and the options that stand for settings.
+
+    Parameters
+    ----------
+    given : mapping
+        Values of the options, None for one that was not given.
+    """
+    from psfmatch_cli.setting_sources import PRESET
+    from psfmatch_cli.settings import load_with_sources
 
     options = {key: given[name] for name, key in SETTING_OF.items() if given.get(name) is not None}
-    return load_settings(given["config"], given["assignments"], options)
+    labels = {key: _label(name, given.get(name)) for name, key in SETTING_OF.items()}
+    return load_with_sources(
+        given["config"],
+        given["assignments"],
+        options,
+        preset=given["preset"],
+        environment=os.environ,
+        labels=labels | {PRESET: "option --preset"},
+    )
+
+
+def _label(name: str, value: Any) -> str:
+    """An option as the user writes it, for the source of a setting."""
+    return f"option --{'no-' if value is False else ''}{name.replace('_', '-')}"
 
 
 def mask_map(text: str | None) -> dict[int, str] | None:
@@ -232,8 +255,12 @@ def mask_map(text: str | None) -> dict[int, str] | None:
 
 
 def _further_inputs(given: Mapping[str, Any], exposures: Mapping[str, Path]) -> dict[str, Path]:
-    """Files besides the exposures that the options name, by role."""
-    names = ["config", "sources"]
+    """Files besides the exposures that the options name, by role; the settings file may be the environment's."""
+    from psfmatch_cli.setting_sources import settings_file
+
+    names = ["sources"]
     for role in exposures:
         names += [f"{role}_{kind}" if f"{role}_{kind}" in given else kind for kind in _FILES]
-    return {name: Path(given[name]) for name in names if given.get(name) is not None}
+    files = {"config": settings_file(given["config"], os.environ)}
+    files |= {name: Path(given[name]) for name in names if given.get(name) is not None}
+    return {name: path for name, path in files.items() if path is not None}

@@ -15,6 +15,8 @@ from psfmatch_cli.config.base import Group, Planes
 DELTA_FUNCTION_SIZE = 21
 #: Limit of a candidate's condition number by basis set where none is given.
 CONDITION_LIMITS = {"alard-lupton": 5e7, "delta-function": 5e6}
+#: Most candidates by basis set where no number is given.
+CANDIDATE_LIMITS = {"alard-lupton": 500, "delta-function": 100}
 
 
 class BasisFields(Group):
@@ -27,9 +29,11 @@ class BasisFields(Group):
         None, ge=1, description="number of Gaussians (alard-lupton); none: as many as alard_deg_gauss has"
     )
     alard_sig_gauss: list[Annotated[float, Field(gt=0)]] = Field(
-        [0.7, 1.5, 3.0], description="Gaussian sigmas in pixels, if not scaled by the FWHMs"
+        [0.7, 1.5, 3.0], min_length=1, description="Gaussian sigmas in pixels, if not scaled by the FWHMs"
     )
-    alard_deg_gauss: list[Annotated[int, Field(ge=0)]] = Field([4, 2, 2], description="polynomial degree per Gaussian")
+    alard_deg_gauss: list[Annotated[int, Field(ge=0)]] = Field(
+        [4, 2, 2], min_length=1, description="polynomial degree per Gaussian"
+    )
     richer_deg_gauss: list[Annotated[int, Field(ge=0)]] = Field(
         [6, 4, 2],
         description="degrees of a richer basis, tried as well and taken if it predicts left-out candidates clearly "
@@ -145,8 +149,11 @@ class RejectionFields(Group):
     size_cell_x: int = Field(128, ge=32, description="width of a spatial cell, pixels")
     size_cell_y: int = Field(128, ge=32, description="height of a spatial cell, pixels")
     n_star_per_cell: int = Field(5, description="candidates used per cell; 0 or less: all")
-    max_candidates: int = Field(
-        500, ge=10, description="candidates used at most: cells of a large image are made larger for that"
+    max_candidates: int | None = Field(
+        None,
+        ge=10,
+        description="candidates used at most: cells of a large image are made larger for that; none: 500 "
+        "(alard-lupton), 100 (delta-function, whose systems take 1.6 MB each)",
     )
     max_spatial_iterations: int = Field(3, ge=1, le=20, description="rounds of spatial rejection")
     single_kernel_clipping: bool = Field(True, description="reject by residuals of the own fit")
@@ -183,6 +190,13 @@ class KernelConfig(RejectionFields, SolvingFields, DeltaFunctionFields, BasisFie
         if self.use_pca_for_spatial_kernel is None:
             return self.kernel_basis_set == "delta-function"
         return self.use_pca_for_spatial_kernel
+
+    @property
+    def candidate_limit(self) -> int:
+        """Most candidates that are used."""
+        if self.max_candidates is None:
+            return CANDIDATE_LIMITS[self.kernel_basis_set]
+        return self.max_candidates
 
     @property
     def condition_limit(self) -> float:
