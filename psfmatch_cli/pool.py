@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from psfmatch_cli.basis import KernelBasis
 from psfmatch_cli.candidates import CandidateSet
-from psfmatch_cli.clipping import clipped_mean_std
 from psfmatch_cli.config import KernelConfig
 from psfmatch_cli.cutouts import cut_stamps
 from psfmatch_cli.errors import NoCandidatesError

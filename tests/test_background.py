@@ -243,7 +243,7 @@ def test_few_bins_lower_the_interpolation(bins, kind):
 
 def test_one_order_for_both_axes():
     assert BackgroundConfig(approx_order_x=3, approx_order_y=3).approx_order_y == 3
-    with pytest.raises(ValidationError, match=r"must be -1 or approx_order_x \(6\)"):
+    with pytest.raises(ValidationError, match=r"approx_order_y must be -1 or the same as approx_order_x \(6\)"):
         BackgroundConfig(approx_order_y=4)
 
 

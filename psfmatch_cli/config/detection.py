@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, model_validator
 
 from psfmatch_cli.config.base import Group, Planes
 
@@ -38,13 +38,14 @@ class BackgroundConfig(Group):
         "error", description="weight: one over the standard error of a bin's value, or over its square"
     )
 
-    @field_validator("approx_order_y")
-    @classmethod
-    def _same_order(cls, value: int, info: ValidationInfo) -> int:
-        order_x = info.data.get("approx_order_x", value)
-        if value not in (-1, order_x):
-            raise ValueError(f"must be -1 or approx_order_x ({order_x}): the orders along x and y are one")
-        return value
+    @model_validator(mode="after")
+    def _orders_agree(self) -> Self:
+        if self.approx_order_y not in (-1, self.approx_order_x):
+            raise ValueError(
+                f"approx_order_y must be -1 or the same as approx_order_x ({self.approx_order_x}): the surface has one "
+                "order along both axes"
+            )
+        return self
 
 
 class DetectionConfig(Group):
