@@ -17,6 +17,7 @@ What `ImagePsfMatchTask.subtract_exposures` does between reading and writing::
     select_candidates(sources, template, science, ...)   -> CandidateSet  each source kept, or refused and why
     make_plan(direction, basis, candidates, ...)         -> Plan          orders, candidates cleaned
     match(pool, kernel_order, background_order)          -> MatchResult   kernel, background, fate of candidates
+    diagnose(fit, condition_limit)                       -> Diagnosis     whether the candidates hold the models
     build_difference(plan, fit, template, science, ...)  -> Difference    convolved, subtracted, sky refined
     write_exposure(path, exposure)
 
@@ -39,7 +40,6 @@ _HOMES = {
     "MatchingKernel": "kernel",
     "BackgroundModel": "kernel",
     "Psf": "psf",
-    "PsfMatchError": "errors",
     "ReadOptions": "read_options",
     "Settings": "settings",
     "TaskMetadata": "metadata",
@@ -50,6 +50,37 @@ _HOMES = {
     "save_kernel": "kernel_io",
     "write_exposure": "io",
     "write_table": "tables",
+    **dict.fromkeys(
+        (
+            "PsfMatchError",
+            "InputError",
+            "RegistrationError",
+            "NoOverlapError",
+            "DifferentGridsError",
+            "BoxMismatchError",
+            "ImageTooSmallError",
+            "MissingPsfError",
+            "OutputError",
+            "UsageError",
+            "FwhmError",
+            "NoCandidatesError",
+            "EmptySourceListError",
+            "NoSourcesError",
+            "AllRefusedError",
+            "NobodyTookPartError",
+            "AllRejectedError",
+            "SingleFitsFailedError",
+            "DisagreementError",
+            "TooFewCandidatesError",
+            "FitError",
+            "KernelSumError",
+            "SingularSystemError",
+            "NotFiniteError",
+            "UnderconstrainedError",
+            "IllConditionedError",
+        ),
+        "errors",
+    ),
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.config import CandidateConfig, KernelConfig
-from psfmatch_cli.errors import InputError, NoCandidatesError, UsageError
+from psfmatch_cli.errors import AllRefusedError, BoxMismatchError, EmptySourceListError, UsageError
 from psfmatch_cli.exposure import Box, Exposure, MaskedImage
 
 if TYPE_CHECKING:
@@ -108,18 +108,22 @@ def select_candidates(
 
     Raises
     ------
-    NoCandidatesError
-        If the list is empty or no source survives; with the count of every reason.
-    InputError
-        If the exposures differ in size.
+    EmptySourceListError
+        If the list is empty.
+    AllRefusedError
+        If no source survives; with the count of every reason.
+    BoxMismatchError
+        If the exposures differ in size or origin.
     """
     if template.shape != science.shape or template.xy0 != science.xy0:
-        raise InputError(
+        raise BoxMismatchError(
             f"template {template.shape} at {template.xy0} and science {science.shape} at {science.xy0} "
             "are not on one pixel grid"
         )
     if len(sources) == 0:
-        raise NoCandidatesError("the source list is empty: there is nothing to make kernel candidates from")
+        raise EmptySourceListError(
+            "the source list is empty: there is nothing to make kernel candidates from", {"sources": 0, "candidates": 0}
+        )
     half = int(config.fp_grow_kernel_scaling * kernel_size + 0.5)
     table = _initial_table(sources, science)
     _cut_boxes(table, science.box, half, kernel_size, n_parameters)
@@ -136,7 +140,10 @@ def select_candidates(
     counts = made.counts()
     log.info("candidates: %d of %d sources%s", len(made), len(table), _describe(counts))
     if len(made) == 0:
-        raise NoCandidatesError(f"none of {len(table)} sources can be a kernel candidate{_describe(counts)}", counts)
+        raise AllRefusedError(
+            f"none of {len(table)} sources can be a kernel candidate{_describe(counts)}",
+            {"sources": len(table), **counts},
+        )
     return made
 
 

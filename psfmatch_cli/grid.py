@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from psfmatch_cli.errors import RegistrationError
+from psfmatch_cli.errors import BoxMismatchError, NoOverlapError, RegistrationError
 from psfmatch_cli.exposure import Exposure
 
 logger = logging.getLogger(__name__)
@@ -194,8 +194,11 @@ def compare_grids(template: Exposure, science: Exposure, tolerance: float = 1e-3
 
     Raises
     ------
-    RegistrationError
-        If the images share no sky, or if one has no WCS and their boxes differ.
+    NoOverlapError
+        If the images share no sky. (Upstream compares two opposite corners as plain numbers, which is wrong across
+        RA = 0 and misses overlaps of rotated images; positions are projected here.)
+    BoxMismatchError
+        If one has no WCS and their boxes differ.
     """
     if not (has_sky(template) and has_sky(science)):
         return _compare_boxes(template, science)
@@ -227,7 +230,7 @@ def _compare_boxes(template: Exposure, science: Exposure) -> GridComparison:
     """The comparison when the sky cannot say: boxes must be equal."""
     without = [exposure.name for exposure in (template, science) if not has_sky(exposure)]
     if template.box != science.box:
-        raise RegistrationError(
+        raise BoxMismatchError(
             f"no celestial WCS in {' and '.join(without)}, and the pixel grids differ: {template.name} has shape "
             f"{template.shape} from {template.xy0}, {science.name} {science.shape} from {science.xy0}; without a WCS "
             "in both images they must be equal: solve both astrometrically, or resample one to the other first"
@@ -256,7 +259,7 @@ def find_overlap(sky_map: SkyMap, template: Exposure, science: Exposure) -> Over
 
     Raises
     ------
-    RegistrationError
+    NoOverlapError
         If it covers none.
     """
     x, y = _samples(science.shape)
@@ -266,7 +269,7 @@ def find_overlap(sky_map: SkyMap, template: Exposure, science: Exposure) -> Over
     x, y = sky_map.reverse()(*_samples(template.shape))
     landed = inside(x, y, science.shape)
     if not landed.any():
-        raise RegistrationError(
+        raise NoOverlapError(
             f"{template.name} ({_where(template)}) and {science.name} ({_where(science)}) do not overlap on the sky; "
             "check that they show the same field and that their WCSs are right"
         )

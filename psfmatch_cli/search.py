@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from psfmatch_cli.background import BackgroundFit, SkyPixels, fit_background, subtract_background
 from psfmatch_cli.config import BackgroundConfig, DetectionConfig
-from psfmatch_cli.errors import InputError, UsageError
+from psfmatch_cli.errors import InputError, MissingPsfError, UsageError
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.extract import extract_peaks, one_of_each, refind_peaks
 from psfmatch_cli.peaks import Peaks, grow, make_peaks, number_footprints
@@ -201,7 +201,7 @@ def _psf_sigma(exposure: Exposure, given: float | None, pixels: SkyPixels) -> tu
         return exposure.psf.sigma, exposure.psf.origin
     measured = measure_psf(exposure, pixels=pixels)
     if measured is None:
-        raise InputError(
+        raise MissingPsfError(
             f"{exposure.name}: no PSF is known and no star was found to measure it; give its width "
             "(--psf-fwhm, or --science-fwhm in a subtraction)"
         )

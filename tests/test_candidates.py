@@ -269,7 +269,7 @@ def test_all_refused_is_an_error_with_counts():
     sources = source_list([*STARS[:3], (-5.0, 3.0)])
     with pytest.raises(NoCandidatesError, match="none of 4 sources can be a kernel candidate") as caught:
         select(sources, template, science)
-    assert caught.value.counts == {"candidates": 0, "outside": 1, "science-mask": 2, "template-mask": 1}
+    assert caught.value.counts == {"sources": 4, "candidates": 0, "outside": 1, "science-mask": 2, "template-mask": 1}
     for part in ("1 outside", "2 science-mask", "1 template-mask"):
         assert part in str(caught.value)
 

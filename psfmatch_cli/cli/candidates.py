@@ -19,6 +19,7 @@ from psfmatch_cli.cli.run import running
 @options.sources
 @options.direction
 @options.kernel_size
+@options.adapt
 @options.bad_planes
 @options.sigma
 @options.reading("template")

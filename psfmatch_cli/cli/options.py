@@ -26,6 +26,9 @@ SETTING_OF = {
     "background_order": "kernel.spatial_bg_order",
     "fit_background": "kernel.fit_for_background",
     "bad_planes": "candidates.bad_mask_planes",
+    "normalize": "subtraction.normalize",
+    "adapt": "adapt",
+    "strict": "strict",
     "threads": "threads",
 }
 
@@ -263,6 +266,26 @@ kernel = chain(
         section="Matching",
         help="Fit a differential background with the kernel. [default: fit]",
     ),
+)
+
+normalize = setting_option(
+    "--normalize",
+    type=click.Choice(["science", "template"]),
+    section="Matching",
+    help="The exposure whose photometric scale the difference has: its counts, zero point and unit. [default: science]",
+)
+
+adapt = setting_option(
+    "--adapt/--no-adapt",
+    section="Matching",
+    help="Where candidates are few, search deeper, then lower the spatial order, and say so; or leave it. "
+    "[default: adapt]",
+)
+
+strict = setting_option(
+    "--strict/--no-strict",
+    section="Matching",
+    help="End with exit status 3 where the fit is underconstrained or badly conditioned, or warn. [default: no-strict]",
 )
 
 debugging = chain(
