@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from psfmatch_cli.background import BackgroundFit, fit_background
 from psfmatch_cli.config import DetectionConfig
 from psfmatch_cli.errors import InputError
-from psfmatch_cli.exposure import Exposure, MaskedImage
+from psfmatch_cli.exposure import DETECTED_PLANES, Exposure, MaskedImage
 from psfmatch_cli.measure import measure_sources
-from psfmatch_cli.search import DETECTED_PLANES, Search, search
+from psfmatch_cli.search import Search, search
 
 if TYPE_CHECKING:
     from astropy.table import Table

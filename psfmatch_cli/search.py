@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from psfmatch_cli.background import BackgroundFit, SkyPixels, fit_background, subtract_background
 from psfmatch_cli.config import BackgroundConfig, DetectionConfig
 from psfmatch_cli.errors import InputError, MissingPsfError, UsageError
-from psfmatch_cli.exposure import Exposure, MaskedImage
+from psfmatch_cli.exposure import DETECTED_PLANES, Exposure, MaskedImage
 from psfmatch_cli.extract import extract_peaks, one_of_each, refind_peaks
 from psfmatch_cli.peaks import Peaks, grow, make_peaks, number_footprints
 from psfmatch_cli.psf_measure import measure_psf
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 #: Signs of the sources that a polarity means.
 SIGNS = {"positive": (1,), "negative": (-1,), "both": (1, -1)}
-DETECTED_PLANES = ("DETECTED", "DETECTED_NEGATIVE")
 
 
 @dataclass(frozen=True)

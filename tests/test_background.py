@@ -25,6 +25,11 @@ def surface(shape):
     return 1000 + 30 * x - 20 * y + 25 * x * y - 40 * y**2
 
 
+def plain(image, **attributes):
+    """Masked image of variance 1."""
+    return MaskedImage.from_arrays(image, variance=np.ones(np.shape(image)), **attributes)
+
+
 # The surface
 
 
@@ -127,6 +132,17 @@ def test_the_median_stands_in_and_says_so(caplog):
     assert "the median 7 is used everywhere" in caplog.text
 
 
+def test_the_median_is_of_the_unmasked_pixels_or_of_those_that_can_be_used():
+    image = np.full((100, 100), 7.0)
+    image[:30] = 9.0
+    # Each bin has equal values: no error, hence no weight, hence no surface.
+    config = BackgroundConfig(bin_size=10)
+    half = plane_bits(image.shape, "SUSPECT", slice(30, None))
+    assert (fit_background(plain(image, mask=half), config).image == 9).all()
+    everything = half | plane_bits(image.shape, "SAT", slice(0, 30))
+    assert (fit_background(plain(image, mask=everything), config).image == 7).all()
+
+
 @pytest.mark.parametrize("image", [np.full((64, 64), np.nan), np.zeros((64, 64))], ids=["nan", "masked"])
 def test_no_usable_pixel_is_an_error(image):
     mask = plane_bits(image.shape, "EDGE", ...)
@@ -145,11 +161,6 @@ def test_the_input_is_not_changed():
 
 
 # Bins
-
-
-def plain(image, **attributes):
-    """Masked image of variance 1."""
-    return MaskedImage.from_arrays(image, variance=np.ones(np.shape(image)), **attributes)
 
 
 def test_bins_may_be_oblong():

@@ -66,6 +66,14 @@ def test_a_threshold_must_be_positive(field, threshold):
         DetectionTask().run(field, fit_background(field.masked_image), threshold=threshold, psf_sigma=SIGMA)
 
 
+def test_kernel_width_and_growth_of_the_reference(field):
+    # The worked example of the reference numbers: sigma 1.7.
+    task = DetectionTask()
+    task.run(field, fit_background(field.masked_image), psf_sigma=1.7)
+    items = ("doSmooth", "sigma", "smoothingKernelWidth", "nGrow")
+    assert [task.metadata[name] for name in items] == [True, 1.7, 13, 4]
+
+
 def test_a_given_threshold_is_for_one_search(field):
     task, background = DetectionTask(), fit_background(field.masked_image)
     high = task.run(field, background, threshold=200, psf_sigma=SIGMA)
