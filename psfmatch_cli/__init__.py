@@ -14,6 +14,7 @@ What `ImagePsfMatchTask.subtract_exposures` does between reading and writing::
     read_exposure(path)                                  -> Exposure
     register(template, science, config)                  -> Registered    template on the science grid
     detect(exposure, config)                             -> Detection     sources, footprints
+    source_table(candidate_list, science)                -> Table         the caller's sources instead
     select_candidates(sources, template, science, ...)   -> CandidateSet  each source kept, or refused and why
     make_plan(direction, basis, candidates, ...)         -> Plan          orders, candidates cleaned
     match(pool, kernel_order, background_order)          -> MatchResult   kernel, background, fate of candidates
@@ -35,6 +36,7 @@ from psfmatch_cli.version import __version__
 _HOMES = {
     "Box": "exposure",
     "Exposure": "exposure",
+    "Footprint": "source_entries",
     "MaskedImage": "exposure",
     "ImagePsfMatchTask": "image_psf_match",
     "MatchingKernel": "kernel",
@@ -42,13 +44,17 @@ _HOMES = {
     "Psf": "psf",
     "ReadOptions": "read_options",
     "Settings": "settings",
+    "SourceList": "source_list",
     "TaskMetadata": "metadata",
     "load_kernel": "kernel_io",
     "load_settings": "settings",
     "read_exposure": "io",
+    "read_regions": "regions",
     "read_table": "tables",
     "save_kernel": "kernel_io",
+    "source_table": "source_list",
     "write_exposure": "io",
+    "write_regions": "regions",
     "write_table": "tables",
     **dict.fromkeys(
         (

@@ -43,6 +43,8 @@ class Constraint:
         return "poorly constrained" if self.n_good <= 2 * self.n_terms else "fine"
 
     def __str__(self) -> str:
+        if self.n_terms == 0:
+            return f"the candidates fit no spatial model of the {self.what}"
         candidates, terms = _counted(self.n_good, "good candidate"), _counted(self.n_terms, "spatial term")
         return f"the {self.what} is {self.state}: {candidates} for {terms}"
 

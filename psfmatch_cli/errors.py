@@ -79,6 +79,22 @@ class UsageError(PsfMatchError):
     exit_code = 2
 
 
+class SourceTypeError(UsageError):
+    """What should be a list of sources is not one, or its entries differ in type.
+
+    Parameters
+    ----------
+    message : str
+        One line.
+    types : tuple of str, optional
+        Names of the types that were found.
+    """
+
+    def __init__(self, message: str, types: tuple[str, ...] = ()):
+        super().__init__(message)
+        self.types = types
+
+
 class FwhmError(UsageError):
     """A FWHM that was given is not a positive number."""
 

@@ -88,10 +88,10 @@ class SkyMap:
     def __call__(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Target positions of the origin positions x, y; NaN where there is none."""
         x, y = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
-        lon, lat = self.origin.all_pix2world(x.ravel(), y.ravel(), 0, ra_dec_order=True)
+        lon, lat = pixel_to_world(self.origin, x.ravel(), y.ravel())
         if self._frames is not None:
             lon, lat = _change_frame(lon, lat, *self._frames)
-        found = _world_to_pixel(self.target, lon, lat)
+        found = world_to_pixel(self.target, lon, lat)
         return found[0].reshape(x.shape), found[1].reshape(x.shape)
 
     def reverse(self) -> SkyMap:
@@ -150,7 +150,13 @@ def _change_frame(lon, lat, old: Any, new: Any) -> tuple[NDArray[np.float64], ND
     return sky.lon.deg, sky.lat.deg
 
 
-def _world_to_pixel(wcs: Any, lon, lat) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def pixel_to_world(wcs: Any, x, y) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitude and latitude, degrees, of array indices, whichever axis of the WCS is which."""
+    world = wcs.all_pix2world(x, y, 0)
+    return world[wcs.wcs.lng], world[wcs.wcs.lat]
+
+
+def world_to_pixel(wcs: Any, lon, lat) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Pixel positions, NaN where the projection or the inversion of the distortion has no answer."""
     from astropy.wcs import NoConvergence
 
@@ -159,7 +165,8 @@ def _world_to_pixel(wcs: Any, lon, lat) -> tuple[NDArray[np.float64], NDArray[np
     if not valid.any():
         return found[0], found[1]
     try:
-        found[:, valid] = wcs.all_world2pix(lon[valid], lat[valid], 0, ra_dec_order=True, tolerance=INVERSION_TOLERANCE)
+        axes = (lon[valid], lat[valid]) if wcs.wcs.lng == 0 else (lat[valid], lon[valid])
+        found[:, valid] = wcs.all_world2pix(*axes, 0, tolerance=INVERSION_TOLERANCE)
     except NoConvergence as stop:
         best = stop.best_solution.T.copy()
         for failed in (stop.divergent, stop.slow_conv):
@@ -309,5 +316,5 @@ def _most_central(x: NDArray, y: NDArray) -> tuple[float, float]:
 def _where(exposure: Exposure) -> str:
     """Sky position of an exposure's centre, for messages."""
     height, width = exposure.shape
-    lon, lat = exposure.wcs.all_pix2world(0.5 * (width - 1), 0.5 * (height - 1), 0, ra_dec_order=True)
+    lon, lat = pixel_to_world(exposure.wcs, 0.5 * (width - 1), 0.5 * (height - 1))
     return f"centre {float(lon):.5f}, {float(lat):+.5f} deg"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import replace
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psfmatch_cli.basis import (
     KernelBasis,
@@ -35,6 +35,7 @@ from psfmatch_cli.psf_match import Attempt, Pair, PsfMatchTask
 from psfmatch_cli.register import Widths, register, warn_of_deconvolution
 from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult, matched_result, subtracted_result
 from psfmatch_cli.settings import Settings
+from psfmatch_cli.source_list import source_table
 from psfmatch_cli.summary import Findings, match_items
 from psfmatch_cli.task import timed
 
@@ -97,7 +98,7 @@ class ImagePsfMatchTask(PsfMatchTask):
         template: Exposure,
         science: Exposure,
         kernel_size: int,
-        candidate_list: Table | None = None,
+        candidate_list: Any | None = None,
         *,
         n_parameters: int | None = None,
     ) -> CandidateSet:
@@ -109,20 +110,41 @@ class ImagePsfMatchTask(PsfMatchTask):
             On one pixel grid.
         kernel_size : int
             Side of the kernel, pixels.
-        candidate_list : Table, optional
-            Sources with ``x, y`` or ``ra, dec``; default: detected on the science exposure.
+        candidate_list : Table, SkyCoord, array (n, 2), list of positions, footprints or sources, optional
+            Sources, as for `psfmatch_cli.source_list.source_table`; default: detected on the science exposure.
         n_parameters : int, optional
             Local parameters that a stamp must constrain; default: those of the configured basis.
+
+        Raises
+        ------
+        NoCandidatesError
+            If the list is empty or no source survives; with the count of every reason.
+        SourceTypeError
+            If the entries of the list differ in type, or are no sources.
         """
         if candidate_list is None:
             detection = self.get_select_sources(science)
-            candidate_list = self._checked(detection.sources, science)
+            sources = self._checked(detection.sources, science)
             science = science.with_pixels(detection.mark(science.masked_image))
+        else:
+            sources = self._given(candidate_list, science)
         if n_parameters is None:
             kernel = self.config.kernel
             n_parameters = wanted_parameters(specs_to_try(None, None, kernel)[0], kernel)
+        return self._select(sources, template, science, kernel_size, n_parameters)
+
+    def _given(self, candidate_list: Any, science: Exposure) -> Table:
+        """The caller's sources on the science image."""
+        sources = source_table(candidate_list, science)
+        self.metadata["sourcePositions"] = sources.meta["positions"]
+        return sources
+
+    def _select(
+        self, sources: Table, template: Exposure, science: Exposure, kernel_size: int, n_parameters: int
+    ) -> CandidateSet:
+        """The candidates among sources whose positions are known."""
         made = select_candidates(
-            candidate_list,
+            sources,
             template,
             science,
             self.config.candidates,
@@ -139,7 +161,7 @@ class ImagePsfMatchTask(PsfMatchTask):
         science: Exposure,
         template_fwhm_pix: float | None = None,
         science_fwhm_pix: float | None = None,
-        candidate_list: Table | None = None,
+        candidate_list: Any | None = None,
         do_warping: bool = True,
         convolve_template: bool | None = None,
     ) -> CandidateSet:
@@ -205,7 +227,7 @@ class ImagePsfMatchTask(PsfMatchTask):
         science: Exposure,
         template_fwhm_pix: float | None = None,
         science_fwhm_pix: float | None = None,
-        candidate_list: Table | None = None,
+        candidate_list: Any | None = None,
         do_warping: bool = True,
         convolve_template: bool | None = None,
     ) -> MatchExposuresResult:
@@ -217,8 +239,8 @@ class ImagePsfMatchTask(PsfMatchTask):
             Unchanged.
         template_fwhm_pix, science_fwhm_pix : float, optional
             FWHMs in science pixels; default: of the exposures' PSFs, else measured from their stars.
-        candidate_list : Table, optional
-            Sources to use, as for `make_candidate_list`.
+        candidate_list : optional
+            Sources to use, in any of the forms of `make_candidate_list`.
         do_warping : bool
             Whether a template on another grid is warped; if not, it is an error.
         convolve_template : bool, optional
@@ -245,7 +267,7 @@ class ImagePsfMatchTask(PsfMatchTask):
         science: Exposure,
         template_fwhm_pix: float | None = None,
         science_fwhm_pix: float | None = None,
-        candidate_list: Table | None = None,
+        candidate_list: Any | None = None,
         do_warping: bool = True,
         convolve_template: bool | None = None,
     ) -> SubtractExposuresResult:
@@ -264,7 +286,7 @@ class ImagePsfMatchTask(PsfMatchTask):
         self,
         template: MaskedImage,
         science: MaskedImage,
-        candidate_list: Table,
+        candidate_list: Any,
         template_fwhm_pix: float | None = None,
         science_fwhm_pix: float | None = None,
         convolve_template: bool | None = True,
@@ -289,7 +311,7 @@ class ImagePsfMatchTask(PsfMatchTask):
         self,
         template: MaskedImage,
         science: MaskedImage,
-        candidate_list: Table,
+        candidate_list: Any,
         template_fwhm_pix: float | None = None,
         science_fwhm_pix: float | None = None,
         convolve_template: bool | None = True,
@@ -304,8 +326,10 @@ class ImagePsfMatchTask(PsfMatchTask):
     # What the methods above share
 
     @staticmethod
-    def _as_exposures(template: MaskedImage, science: MaskedImage, candidate_list: Table) -> tuple[Exposure, Exposure]:
-        if candidate_list is None or len(candidate_list) == 0:
+    def _as_exposures(
+        template: MaskedImage, science: MaskedImage, candidate_list: Any | None
+    ) -> tuple[Exposure, Exposure]:
+        if candidate_list is None:
             raise EmptySourceListError(
                 "matching masked images needs a list of sources, got none", {"sources": 0, "candidates": 0}
             )
@@ -321,10 +345,11 @@ class ImagePsfMatchTask(PsfMatchTask):
         science: Exposure,
         template_fwhm: float | None,
         science_fwhm: float | None,
-        sources: Table | None,
+        sources: Any | None,
         do_warping: bool,
     ) -> Pair:
-        """Warp the template, measure the FWHMs, detect the sources."""
+        """Warp the template, measure the FWHMs, detect the sources; a wrong list of sources is found out first."""
+        given = None if sources is None else self._given(sources, science)
         registered = register(template, science, self.config.warp, do_warping, threads=self.config.threads)
         self.metadata["warped"] = registered.warped
         self.metadata["registrationOffsetPix"] = registered.offset
@@ -332,7 +357,7 @@ class ImagePsfMatchTask(PsfMatchTask):
             registered = replace(registered, exposure=self._without_background(registered.exposure))
             science = self._without_background(science)
         widths = Widths.of(registered.exposure, science, template_fwhm, science_fwhm)
-        pair = Pair(registered, science, widths, sources, science, sources is not None)
+        pair = Pair(registered, science, widths, given, science, given is not None)
         return pair if pair.own_sources else self._detect(pair)
 
     def _without_background(self, exposure: Exposure) -> Exposure:
@@ -345,6 +370,7 @@ class ImagePsfMatchTask(PsfMatchTask):
         found = self.get_select_sources(
             pair.science, self.config.detection.threshold_value, psf_sigma=pair.widths.search_sigma
         )
+        self.metadata["sourcePositions"] = "detected on the science image"
         marked = pair.science.with_pixels(found.mark(pair.science.masked_image))
         return replace(pair, sources=found.sources, marked=marked)
 
@@ -399,13 +425,8 @@ class ImagePsfMatchTask(PsfMatchTask):
                 "give a smaller one (--kernel-size)"
             )
         sources = pair.sources if pair.own_sources else self._checked(pair.sources, pair.science)
-        return self.make_candidate_list(
-            pair.registered.exposure,
-            pair.marked,
-            spec.size,
-            sources,
-            n_parameters=wanted_parameters(spec, self.config.kernel),
-        )
+        n_parameters = wanted_parameters(spec, self.config.kernel)
+        return self._select(sources, pair.registered.exposure, pair.marked, spec.size, n_parameters)
 
     def _plan(self, pair: Pair, convolve_template: bool | None) -> Plan:
         """The best of the plans for the directions and the bases that are open."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from psfmatch_cli.candidate_qa import quality_items
 from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.errors import DisagreementError, KernelSumError
-from psfmatch_cli.fit import FittedStamps
+from psfmatch_cli.fitted import FittedStamps
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel, n_terms
 from psfmatch_cli.pool import CandidatePool
 from psfmatch_cli.ready import Ready, make_ready, spatial_layout

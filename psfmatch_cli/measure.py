@@ -38,9 +38,11 @@ from numpy.typing import NDArray
 from psfmatch_cli.background import SkyPixels
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.flags import flags
+from psfmatch_cli.grid import has_sky
 from psfmatch_cli.peaks import Peaks
 from psfmatch_cli.psf import FWHM_PER_SIGMA
 from psfmatch_cli.search import Found, Search
+from psfmatch_cli.sky_positions import sky_of
 from psfmatch_cli.stamps import measure_stamps, psf_trace
 
 if TYPE_CHECKING:
@@ -186,10 +188,10 @@ def _vertex(before: NDArray, middle: NDArray, after: NDArray) -> NDArray[np.floa
 
 def _sky_positions(exposure: Exposure, x: NDArray, y: NDArray) -> dict[str, NDArray[np.float64]]:
     """Columns ra, dec of array indices, in degrees; none without a WCS."""
-    if exposure.wcs is None:
+    if not has_sky(exposure):
         return {}
-    ra, dec = exposure.wcs.pixel_to_world_values(x, y)
-    return {"ra": np.asarray(ra, np.float64), "dec": np.asarray(dec, np.float64)}
+    ra, dec = sky_of(exposure, x + exposure.xy0[0], y + exposure.xy0[1])
+    return {"ra": ra, "dec": dec}
 
 
 def _shape_columns(measured: dict[str, NDArray], trace_of_psf: float) -> dict[str, NDArray]:

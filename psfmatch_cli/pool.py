@@ -14,7 +14,8 @@ from psfmatch_cli.config import KernelConfig
 from psfmatch_cli.cutouts import cut_stamps
 from psfmatch_cli.errors import AllRejectedError, NobodyTookPartError, NoCandidatesError, SingleFitsFailedError
 from psfmatch_cli.exposure import Exposure
-from psfmatch_cli.fit import FitOptions, FittedStamps, Regularizer, fit_stamps, kernel_sum_errors, noise_equations
+from psfmatch_cli.fit import FitOptions, Regularizer, fit_stamps
+from psfmatch_cli.fitted import FittedStamps, kernel_sum_errors, noise_equations
 from psfmatch_cli.kernel_sums import kernel_sum_range, precisely_nothing
 from psfmatch_cli.residuals import Residuals, residuals
 from psfmatch_cli.solve import NormalEquations, condition_number

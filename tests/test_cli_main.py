@@ -75,7 +75,8 @@ def test_defaults_in_the_help_are_those_of_the_settings(name):
     said = {"sigma": "10", "kernel_size": "from", "kernel_order": "auto", "background_order": "auto", "threads": "1"}
     said |= {"fit_background": "fit", "normalize": "science", "adapt": "adapt", "strict": "no-strict"}
     said["bad_planes"] = ",".join(settings.candidates.bad_mask_planes)
-    values = {"from": None, "auto": None, "fit": True, "10": 10.0, "1": 1}
+    said["mask_policy"] = policy = settings.candidates.mask_policy
+    values = {"from": None, "auto": None, "fit": True, "10": 10.0, "1": 1, policy: policy}
     values |= {"science": "science", "adapt": True, "no-strict": False}
     for option in command_of(name).params:
         if option.name in SETTING_OF:

@@ -60,6 +60,10 @@ def test_a_good_match_is_told_quietly(told):
     ]
 
 
+def test_a_model_that_is_not_fitted_is_told_so(told):
+    assert ("INFO", "the candidates fit no spatial model of the background") in told(diagnosis(terms=(3, 0)))
+
+
 def test_each_model_is_judged_by_its_own_terms(told):
     lines = told(diagnosis(n_good=5, terms=(6, 1)))
     advice = "; lower its spatial order, or give more sources"

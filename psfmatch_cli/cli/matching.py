@@ -18,6 +18,7 @@ all_options = options.chain(
     options.product("kernel", "Kernel, background and candidates", "OUTPUT_kernel.fits beside it"),
     options.product("candidates", "Table of all sources with their fate in the fit", "none, it is in the kernel file"),
     options.product("warped", "Template on the science grid", "none"),
+    options.regions,
     options.metadata,
     options.summary,
     options.sources,
@@ -27,6 +28,7 @@ all_options = options.chain(
     options.adapt,
     options.strict,
     options.bad_planes,
+    options.mask_policy,
     options.sigma,
     options.reading("template"),
     options.reading("science"),
@@ -36,7 +38,7 @@ all_options = options.chain(
 
 def further_products(output: Path, given: Mapping[str, Any]) -> dict[str, Path | None]:
     """The products of both commands besides the images, by role."""
-    suffixes = {"metadata": "_metadata.json", "kernel": "_kernel.fits", "candidates": "", "warped": ""}
+    suffixes = {"metadata": "_metadata.json", "kernel": "_kernel.fits", "candidates": "", "warped": "", "regions": ""}
     roles = {"warped": "warped template"}
     return {
         roles.get(name, name): beside(output, given[name], given[f"no_{name}"], suffix)
@@ -69,6 +71,8 @@ def write_products(
 
     if "candidates" in names:
         run.write_table(names["candidates"], result.kernel_cell_set.table)
+    if "regions" in names:
+        run.write_regions(names["regions"], result.kernel_cell_set, result.matched_exposure.xy0)
     if "kernel" in names:
         saved = SavedKernel(
             result.psf_matching_kernel,

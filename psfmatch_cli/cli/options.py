@@ -29,6 +29,7 @@ SETTING_OF = {
     "normalize": "subtraction.normalize",
     "adapt": "adapt",
     "strict": "strict",
+    "mask_policy": "candidates.mask_policy",
     "threads": "threads",
 }
 
@@ -188,13 +189,28 @@ def reading(role: str) -> Decorator:
     return chain(*made)
 
 
-sources = option(
-    "--sources",
-    section="Matching",
-    metavar="FILE",
-    help="Table of sources to take candidates from, with x, y (0-based pixels) or ra, dec (degrees); of a "
-    "table made by psfmatch candidates, those that were not refused. "
-    "[default: detected on the science exposure]",
+sources = chain(
+    option(
+        "--sources",
+        section="Matching",
+        metavar="FILE",
+        help="Sources to take candidates from: a table (.fits, .ecsv, .csv) or DS9 regions (.reg). Sky positions "
+        "(ra, dec; ALPHA_J2000, DELTA_J2000; coord_ra, coord_dec; ...) go through the science WCS; without them, or "
+        "without that, pixels are used (x, y from 0; X_IMAGE, Y_IMAGE from 1; ...). The record says which. Of a table "
+        "made by psfmatch candidates, those that were not refused. [default: detected on the science exposure]",
+    ),
+    option(
+        "--sources-columns",
+        section="Matching",
+        metavar="X,Y",
+        help="The two columns of --sources with the positions. [default: found by their names]",
+    ),
+    option(
+        "--sources-origin",
+        type=click.Choice(["0", "1"]),
+        section="Matching",
+        help="Number of the first pixel in pixel columns of --sources. [default: 0; 1 for FITS names such as X_IMAGE]",
+    ),
 )
 
 sigma = setting_option(
@@ -247,6 +263,16 @@ bad_planes = setting_option(
     metavar="NAME,...",
     help="Mask planes that disqualify a candidate. [default: NO_DATA,EDGE,SAT,BAD,CR]",
 )
+
+mask_policy = setting_option(
+    "--mask-policy",
+    type=click.Choice(["exclude", "reject"]),
+    section="Matching",
+    help="Bad pixels in a candidate's stamp that are not near its core: leave them out of the fit, or refuse the "
+    "candidate. [default: exclude]",
+)
+
+regions = product("regions", "DS9 regions (.reg) of all sources, coloured by their fate", "none")
 
 kernel = chain(
     setting_option(

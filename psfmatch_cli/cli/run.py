@@ -23,10 +23,12 @@ from psfmatch_cli.version import __version__
 if TYPE_CHECKING:
     from astropy.table import Table
 
+    from psfmatch_cli.candidates import CandidateSet
     from psfmatch_cli.exposure import Exposure
     from psfmatch_cli.image_psf_match import ImagePsfMatchTask
     from psfmatch_cli.metadata import TaskMetadata
     from psfmatch_cli.settings import LoadedSettings, Settings
+    from psfmatch_cli.source_list import SourceList
 
 log = logging.getLogger(__name__)
 
@@ -132,18 +134,21 @@ class Run:
         except UsageError as error:
             raise UsageError(f"options of the {role or 'input'} exposure: {error}") from error
 
-    def read_sources(self) -> Table | None:
-        """The user's own sources, or None; of a candidates table those that were not refused."""
-        if self.given["sources"] is None:
+    def read_sources(self) -> SourceList | None:
+        """The user's own sources and how to read their positions, or None."""
+        path, columns, origin = (self.given[name] for name in ("sources", "sources_columns", "sources_origin"))
+        if path is None:
+            if columns is not None or origin is not None:
+                raise UsageError(
+                    "--sources-columns and --sources-origin are for the file of --sources, which is missing"
+                )
             return None
+        from psfmatch_cli.regions import is_region_file, read_regions
+        from psfmatch_cli.source_list import SourceList
         from psfmatch_cli.tables import read_table
 
-        table = read_table(self.given["sources"])
-        if "status" in table.colnames:
-            kept = table["status"] != "refused"
-            log.info("%s: %d of %d sources were not refused", self.given["sources"], kept.sum(), len(table))
-            table = table[kept]
-        return table
+        table = read_regions(path) if is_region_file(path) else read_table(path)
+        return SourceList(table, column_pair(columns), None if origin is None else int(origin), path)
 
     def match_arguments(self) -> dict[str, Any]:
         """Arguments of the task's match methods after the two exposures."""
@@ -174,10 +179,20 @@ class Run:
 
     def write_table(self, path: Path, table: Table) -> None:
         """Write a table with the cards that say how it was made."""
-        from psfmatch_cli.outputs import provenance_cards
         from psfmatch_cli.tables import write_table
 
-        write_table(path, table, cards=provenance_cards(__version__, self.inputs, self.settings.model_dump()))
+        write_table(path, table, cards=self._cards())
+
+    def write_regions(self, path: Path, candidates: CandidateSet, xy0: tuple[int, int]) -> None:
+        """Write the candidates as circles of the kernel's size, with comments that say how they were made."""
+        from psfmatch_cli.regions import write_regions
+
+        write_regions(path, candidates.table, xy0, candidates.kernel_size / 2, cards=self._cards())
+
+    def _cards(self) -> list[Any]:
+        from psfmatch_cli.outputs import provenance_cards
+
+        return provenance_cards(__version__, self.inputs, self.settings.model_dump())
 
     def write_failure(self, error: BaseException) -> None:
         """Write the record of a run that failed."""
@@ -252,6 +267,22 @@ def mask_map(text: str | None) -> dict[int, str] | None:
                 f'a mask map is given as "VALUE=PLANE,...", such as "1=INTRP,2=SAT", got {text!r}'
             ) from None
     return planes
+
+
+def column_pair(text: str | None) -> tuple[str, str] | None:
+    """Names of two columns, from a text such as "X_IMAGE,Y_IMAGE".
+
+    Raises
+    ------
+    UsageError
+        If these are not two names.
+    """
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(","))
+    if len(names) != 2 or not all(names):
+        raise UsageError(f'two columns are given as "X,Y", such as "X_IMAGE,Y_IMAGE", got {text!r}')
+    return names
 
 
 def _further_inputs(given: Mapping[str, Any], exposures: Mapping[str, Path]) -> dict[str, Path]:
