@@ -19,15 +19,15 @@ from psfmatch_cli.background import variance_is_known
 from psfmatch_cli.candidates import unfit_pixels
 from psfmatch_cli.clipping import clipped_mean_std
 from psfmatch_cli.config import CandidateConfig
-from psfmatch_cli.errors import InputError
+from psfmatch_cli.errors import BoxMismatchError, InputError
 from psfmatch_cli.exposure import Box, Exposure, MaskedImage
+from psfmatch_cli.source_entries import FOOTPRINT_COLUMNS
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
 log = logging.getLogger(__name__)
 
-CORNERS = ("x0", "y0", "x1", "y1")
 #: A footprint that covers this share of the image is the sky.
 SKY_SHARE = 0.5
 
@@ -48,21 +48,28 @@ def find_footprints(template: Exposure, science: Exposure, config: CandidateConf
         One row per footprint of at least ``fp_npix_min`` pixels: ``id``; ``x, y``, the middle of its box, or the
         central pixel of one of more than ``fp_npix_max`` pixels; ``npix``; ``footprint_x0 .. footprint_y1``, the box
         before growing (both ends included, parent pixels); ``refused``: ``""``, ``"outside"`` (the grown box sticks
-        out of the image), ``"template-mask"`` or ``"science-mask"`` (a bad pixel in the grown box).
+        out of the image), ``"template-mask"`` or ``"science-mask"`` (a bad pixel in the grown box). It can be given
+        to `psfmatch_cli.candidates.select_candidates`, which cuts stamps of odd sides around a pixel: one that is
+        even here is a pixel longer there.
 
     Raises
     ------
+    BoxMismatchError
+        If the exposures are not on one grid.
     InputError
-        If the exposures are not on one grid, or the threshold needs a variance that is not known.
+        If the threshold needs a variance that is not known.
     """
     if template.box != science.box:
-        raise InputError(f"the template covers {template.box}, the science image {science.box}; they must be equal")
+        raise BoxMismatchError(
+            f"the template covers {template.box}, the science image {science.box}; they must be equal"
+        )
     searched = template if config.det_on_template else science
     above = _above(searched.masked_image, config)
     boxes, n_pixels = _boxes(above, config)
     grown = boxes + config.fp_grow_pix * np.array([-1, -1, 1, 1])
     refused = _refusals(grown, template.masked_image, science.masked_image, config)
     table = _table(boxes + np.tile(science.xy0, 2), n_pixels, refused)
+    table.meta["positions"] = f"footprints of the {'template' if config.det_on_template else 'science image'}"
     _log_result(searched.name, table)
     if above.mean() > SKY_SHARE:
         log.warning(
@@ -131,11 +138,11 @@ def _table(boxes: NDArray[np.int64], n_pixels: NDArray[np.int64], refused: NDArr
             "x": middles[:, 0],
             "y": middles[:, 1],
             "npix": n_pixels,
-            **{f"footprint_{corner}": boxes[:, k] for k, corner in enumerate(CORNERS)},
+            **dict(zip(FOOTPRINT_COLUMNS, boxes.T, strict=True)),
             "refused": refused,
         }
     )
-    for name in ("x", "y", *(f"footprint_{corner}" for corner in CORNERS)):
+    for name in ("x", "y", *FOOTPRINT_COLUMNS):
         table[name].unit = "pix"
     return table
 

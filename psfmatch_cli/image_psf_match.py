@@ -122,7 +122,9 @@ class ImagePsfMatchTask(PsfMatchTask):
         SourceTypeError
             If the entries of the list differ in type, or are no sources.
         """
-        if candidate_list is None:
+        if candidate_list is None and self.config.candidates.finder == "footprints":
+            sources = self._checked(self._footprints(template, science), science)
+        elif candidate_list is None:
             detection = self.get_select_sources(science)
             sources = self._checked(detection.sources, science)
             science = science.with_pixels(detection.mark(science.masked_image))
@@ -366,7 +368,9 @@ class ImagePsfMatchTask(PsfMatchTask):
         return without_background(exposure, self.config.detection.background)
 
     def _detect(self, pair: Pair) -> Pair:
-        """The pair with the sources that are found on the science image."""
+        """The pair with the sources that are found on the science image, or with the footprints of the old finder."""
+        if self.config.candidates.finder == "footprints":
+            return replace(pair, sources=self._footprints(pair.registered.exposure, pair.science), marked=pair.science)
         found = self.get_select_sources(
             pair.science, self.config.detection.threshold_value, psf_sigma=pair.widths.search_sigma
         )
@@ -374,8 +378,24 @@ class ImagePsfMatchTask(PsfMatchTask):
         marked = pair.science.with_pixels(found.mark(pair.science.masked_image))
         return replace(pair, sources=found.sources, marked=marked)
 
+    def _footprints(self, template: Exposure, science: Exposure) -> Table:
+        """What the old finder finds on the template or the science image; it marks nothing in a mask."""
+        from psfmatch_cli.footprints import find_footprints
+
+        found = find_footprints(template, science, self.config.candidates)
+        self.metadata["sourcePositions"] = found.meta["positions"]
+        self.metadata["nSources"] = len(found)
+        return found
+
     def _checked(self, sources: Table, science: Exposure) -> Table:
-        """Sources that were detected, at least one."""
+        """Sources that were detected, or footprints, at least one."""
+        if len(sources) == 0 and self.config.candidates.finder == "footprints":
+            finder = self.config.candidates
+            raise NoSourcesError(
+                f"there are no {sources.meta['positions']} of {finder.fp_npix_min} pixels or more at a threshold of "
+                f"{finder.det_threshold:g} ({finder.det_threshold_type})",
+                {"sources": 0, "candidates": 0},
+            )
         if len(sources) == 0:
             detection = self.config.detection
             raise NoSourcesError(

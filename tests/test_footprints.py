@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from made_pairs import gaussian_pair
 from psfmatch_cli.config import CandidateConfig
-from psfmatch_cli.errors import InputError
+from psfmatch_cli.errors import BoxMismatchError, InputError, NoSourcesError
 from psfmatch_cli.exposure import DEFAULT_PLANES, Exposure, MaskedImage
 from psfmatch_cli.footprints import find_footprints
+from psfmatch_cli.image_psf_match import ImagePsfMatchTask
+from psfmatch_cli.psf import FWHM_PER_SIGMA
+from psfmatch_cli.settings import Settings
 
 BOX = [f"footprint_{corner}" for corner in ("x0", "y0", "x1", "y1")]
 
@@ -174,6 +178,90 @@ def test_only_the_planes_of_the_settings_count():
     assert found(exposure(image), science, bad_mask_planes=["SAT"])["refused"][0] == ""
 
 
+# In a match
+
+
+SETTINGS = Settings(candidates=CandidateConfig(finder="footprints"), adapt=False)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Template of sigma 2.0, science image of 2.4, noise 1 each, no sky; bright stars."""
+    return gaussian_pair((2.0, 2.4), flux=(5e3, 2e4))
+
+
+def fwhms(*sigmas):
+    return [sigma * FWHM_PER_SIGMA for sigma in sigmas]
+
+
+def test_a_match_from_footprints_leaves_noise(pair):
+    template, science, _ = pair
+    task = ImagePsfMatchTask(SETTINGS)
+    result = task.subtract_exposures(template, science, *fwhms(2.0, 2.4))
+    table = result.kernel_cell_set.table
+    assert task.metadata["sourcePositions"] == "footprints of the template"
+    assert task.metadata["nSources"] == len(table)
+    assert np.sum(table["status"] == "used") >= 5
+    difference = result.subtracted_exposure
+    good = np.isfinite(difference.image) & (difference.variance > 0)
+    # 40000 pixels of robust width 1; the predicted noise is that of the variance.
+    z = (difference.image / np.sqrt(difference.variance))[good]
+    assert 1.4826 * np.median(np.abs(z - np.median(z))) == pytest.approx(1, abs=0.04)
+    assert np.std(z) == pytest.approx(1, abs=0.1)
+    assert "tempLocalBackground" in str(task.get_task_dict())
+    assert "runStartUtc" not in task.select_detection.metadata, "nothing was detected"
+
+
+def test_stamps_are_the_grown_boxes(pair):
+    template, science, _ = pair
+    made = ImagePsfMatchTask(SETTINGS).find_candidates(template, science, *fwhms(2.0, 2.4))
+    found = find_footprints(template, science, SETTINGS.candidates)
+    assert list(made.table["x"]) == list(found["x"])
+    rows = np.asarray(made.table["status"] != "refused")
+    assert rows.sum() > 5
+    for axis in "xy":
+        low, high = found[f"footprint_{axis}0"] - 30, found[f"footprint_{axis}1"] + 30
+        # Even sides are a pixel longer, so that the stamp has a central pixel.
+        long = (high - low) % 2
+        np.testing.assert_array_equal(made.table[f"box_{axis}0"][rows], low[rows])
+        np.testing.assert_array_equal(made.table[f"box_{axis}1"][rows], (high + long)[rows])
+
+
+def test_each_footprint_keeps_its_reason(pair):
+    template, science, _ = pair
+    # The stars keep 40 pixels from the border; a growth of 45 takes some of their boxes over it.
+    settings = SETTINGS.model_copy(update={"candidates": SETTINGS.candidates.model_copy(update={"fp_grow_pix": 45})})
+    clean = ImagePsfMatchTask(settings).find_candidates(template, science, *fwhms(2.0, 2.4))
+    open_rows = np.flatnonzero(clean.table["status"] != "refused")
+    spoilt = template.masked_image.copy()
+    # The corner of a stamp: the policy "exclude" would leave this pixel out and keep the candidate.
+    x, y = (int(clean.table[name][open_rows[0]]) for name in ("box_x0", "box_y0"))
+    spoilt.mask[y - template.xy0[1], x - template.xy0[0]] |= spoilt.bits(["SAT"])
+    made = ImagePsfMatchTask(settings).find_candidates(template.with_pixels(spoilt), science, *fwhms(2.0, 2.4))
+    assert made.table["reason"][open_rows[0]] == "template-mask"
+    assert made.counts()["outside"] == clean.counts()["outside"] > 0
+    assert len(made) < len(clean)
+
+
+def test_candidates_are_footprints_where_no_list_is_given(pair):
+    template, science, _ = pair
+    task = ImagePsfMatchTask(SETTINGS)
+    made = task.make_candidate_list(template, science, 21)
+    assert task.metadata["nSources"] == len(made.table)
+    assert len(made) == task.metadata["nCandidates"] > 5
+
+
+def test_no_footprint_is_an_error(pair):
+    template, science, _ = pair
+    high = SETTINGS.candidates.model_copy(update={"det_threshold": 1e6, "det_on_template": False})
+    with pytest.raises(
+        NoSourcesError, match=r"no footprints of the science image of 5 pixels or more at a threshold of 1e\+06"
+    ):
+        ImagePsfMatchTask(SETTINGS.model_copy(update={"candidates": high})).match_exposures(
+            template, science, *fwhms(2.0, 2.4)
+        )
+
+
 # What cannot be searched
 
 
@@ -193,7 +281,7 @@ def test_nothing_found_is_an_empty_table():
 
 
 def test_the_images_must_be_on_one_grid():
-    with pytest.raises(InputError, match="they must be equal"):
+    with pytest.raises(BoxMismatchError, match="they must be equal"):
         found(exposure(np.zeros((50, 50))), exposure(np.zeros((50, 51))))
 
 
