@@ -48,6 +48,8 @@ REASONS = {
     "kernel-sum": "kernel sum too far from the others'",
     "spatial-fit": "residuals of the spatial model too large",
     "singular": "its own fit has no solution",
+    "condition-number": "condition number of its own fit too large",
+    "components": "residuals with the basis of principal components too large",
 }
 
 

@@ -21,10 +21,12 @@ class Peaks:
         Pixel of the peak.
     value, significance : ndarray
         Smoothed counts, and over their noise.
-    n_pixels, segment, footprint : ndarray of int
-        Pixels above the threshold; number in the segment map; number of the footprint.
+    n_pixels, segment : ndarray of int
+        Pixels above the threshold; number in the segment map.
     size : ndarray
         Root mean square extent above the threshold along the major axis, pixels.
+    footprint : ndarray of int
+        Number of the footprint.
     box : ndarray, (n, 4)
         x0, y0, x1, y1 of the footprint.
     smoothed : ndarray, (H, W)
