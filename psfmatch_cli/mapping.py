@@ -1,7 +1,7 @@
 """Template positions of all science pixels, from a coarse grid of exact ones.
 
 A celestial WCS costs microseconds a position, a resampled pixel a tenth of one. The exact chain
-(science pixel, sky, template pixel) is therefore followed at every `step`-th pixel only and
+(science pixel, correction by stars, sky, template pixel) is therefore followed at every `step`-th pixel only and
 interpolated by the cubic through the four nearest nodes of each axis. Being local, this cubic keeps
 a place where the WCS has no answer from spoiling its surroundings, which a spline would not.
 """
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from psfmatch_cli.grid import SkyMap, inside
+from psfmatch_cli.grid import inside
+from psfmatch_cli.pixel_map import PixelMap
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def _cubic(u: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def map_pixels(
-    sky_map: SkyMap, shape: tuple[int, int], template_shape: tuple[int, int], interp_length: int
+    sky_map: PixelMap, shape: tuple[int, int], template_shape: tuple[int, int], interp_length: int
 ) -> PixelMapping:
     """Mapping of all pixels of a science image of this shape to the template.
 
@@ -98,7 +99,7 @@ def map_pixels(
 
     Parameters
     ----------
-    sky_map : SkyMap
+    sky_map : PixelMap
         From science to template pixels.
     shape, template_shape : (int, int)
         Of the two images.
@@ -115,7 +116,7 @@ def map_pixels(
         step //= 2
 
 
-def _with_step(sky_map: SkyMap, shape: tuple[int, int], step: int) -> PixelMapping:
+def _with_step(sky_map: PixelMap, shape: tuple[int, int], step: int) -> PixelMapping:
     """Mapping with nodes this many pixels apart."""
     cells = [(size - 1) // step + 1 for size in shape]
     # Two more nodes on each side, for the derivatives.
@@ -134,7 +135,7 @@ def _slope(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _exact_beside_gaps(
-    nodes: NDArray[np.float64], sky_map: SkyMap, shape: tuple[int, int], step: int
+    nodes: NDArray[np.float64], sky_map: PixelMap, shape: tuple[int, int], step: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Flat indices (k,), and exact x, y, area (3, k), of pixels in cells that only some nodes support."""
     complete = np.isfinite(nodes).all(axis=0)
@@ -148,7 +149,7 @@ def _exact_beside_gaps(
     return np.flatnonzero(pixels), np.array([*sky_map(x, y), sky_map.area(x, y)])
 
 
-def _largest_error(mapping: PixelMapping, sky_map: SkyMap, template_shape: tuple[int, int]) -> float:
+def _largest_error(mapping: PixelMapping, sky_map: PixelMap, template_shape: tuple[int, int]) -> float:
     """Largest error of interpolated positions, pixels, at random positions of the overlap and where it is likely."""
     rng = np.random.default_rng(0)
     (height, width), (template_height, template_width) = mapping.shape, template_shape
