@@ -114,7 +114,7 @@ class Displacement:
             last, found = found, aim - self(*found)
             if not (np.abs(found - last) > INVERSION_TOLERANCE).any():
                 return found
-        return np.where(np.abs(found - last) > INVERSION_TOLERANCE, np.nan, found)
+        return np.where((np.abs(found - last) > INVERSION_TOLERANCE).any(axis=0), np.nan, found)
 
 
 def terms(
