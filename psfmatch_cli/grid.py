@@ -220,7 +220,8 @@ def _compare_boxes(template: Exposure, science: Exposure) -> GridComparison:
         raise BoxMismatchError(
             f"no celestial WCS in {' and '.join(without)}, and the pixel grids differ: {template.name} has shape "
             f"{template.shape} from {template.xy0}, {science.name} {science.shape} from {science.xy0}; without a WCS "
-            "in both images they must be equal: solve both astrometrically, or resample one to the other first"
+            "in both images they must be equal: solve both astrometrically, or align them by their stars (--register "
+            "asterisms)"
         )
     level = logging.WARNING if len(without) == 1 else logging.INFO
     logger.log(level, "registration: no celestial WCS in %s; equal boxes taken as aligned", " and ".join(without))

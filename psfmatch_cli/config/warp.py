@@ -14,6 +14,12 @@ ResamplingKernelName = Literal["bilinear", "bicubic", "lanczos3", "lanczos4", "l
 class WarpConfig(Group):
     """Warping the template onto the science pixels."""
 
+    registration: Literal["auto", "wcs", "stars", "asterisms", "none"] = Field(
+        "auto",
+        description="what aligns the template with the science image: wcs, its WCS; stars, the WCS (or equal pixels) "
+        "corrected by the stars of both; auto, the same where the stars clearly contradict it; asterisms, triangles of "
+        "stars and no WCS; none, equal pixels count as aligned",
+    )
     warping_kernel_name: ResamplingKernelName = Field("kriging4", description="resampling kernel of image and variance")
     mask_warping_kernel_name: Literal["", ResamplingKernelName] = Field(
         "bilinear", description="resampling kernel of the mask; empty: that of the image"
