@@ -210,6 +210,7 @@ _NOTES = {
     "detection.background.is_nan_safe": "a single NaN pixel does not cost its bin",
     "detection.temp_local_background.is_nan_safe": "a single NaN pixel does not cost its bin",
     "detection.temp_wide_background.is_nan_safe": "a single NaN pixel does not cost its bin",
+    "detection.do_temp_local_background": "on fields of stars it changes next to nothing",
     "detection.threshold_type": "auto: pixel_stdev, as upstream today, or stdev where the variance is not known",
     "detection.exclude_mask_planes": "where there are no data, nothing is searched",
 }
