@@ -203,6 +203,7 @@ _NOTES = {
     "kernel.spatial_kernel_order": "none: candidates that are left out of the fit choose it",
     "kernel.spatial_bg_order": "none: it follows from the data",
     "kernel.n_star_per_cell": "as upstream today",
+    "kernel.max_spatial_condition_number": "larger bases reach 1e11 on sound pairs",
     "kernel.alard_n_gauss": "none: as many as there are degrees",
     "kernel.bad_mask_planes": "none: the planes that disqualify a candidate",
     "warp.interp_length": "positions in between are cubic here, linear upstream",
