@@ -1,4 +1,5 @@
 # make test: run the tests.  make demo: find what changed between two simulated images.
+# make docs: the user guide as HTML, docs/_build/html/index.html.
 # make lint: check the style.  make clean: remove what the others made.
 # Needs only git, make and Python 3.11 or later (PYTHON=... chooses another one).
 
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test docs lint clean
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q
@@ -15,6 +16,9 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -q -W --keep-going -n -b html docs docs/_build/html
 
 demo: $(STAMP)
 	$(BIN)/psfmatch demo demo --overwrite
@@ -30,4 +34,4 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo build docs/_build *.egg-info .pytest_cache .ruff_cache .hypothesis

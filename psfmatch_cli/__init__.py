@@ -14,9 +14,11 @@ What `ImagePsfMatchTask.subtract_exposures` does between reading and writing::
     read_exposure(path)                                  -> Exposure
     register(template, science, config)                  -> Registered    template on the science grid
     detect(exposure, config)                             -> Detection     sources, footprints
+    source_table(candidate_list, science)                -> Table         the caller's sources instead
     select_candidates(sources, template, science, ...)   -> CandidateSet  each source kept, or refused and why
     make_plan(direction, basis, candidates, ...)         -> Plan          orders, candidates cleaned
     match(pool, kernel_order, background_order)          -> MatchResult   kernel, background, fate of candidates
+    diagnose(fit, condition_limit)                       -> Diagnosis     whether the candidates hold the models
     build_difference(plan, fit, template, science, ...)  -> Difference    convolved, subtracted, sky refined
     write_exposure(path, exposure)
 
@@ -34,22 +36,57 @@ from psfmatch_cli.version import __version__
 _HOMES = {
     "Box": "exposure",
     "Exposure": "exposure",
+    "Footprint": "source_entries",
     "MaskedImage": "exposure",
     "ImagePsfMatchTask": "image_psf_match",
     "MatchingKernel": "kernel",
     "BackgroundModel": "kernel",
     "Psf": "psf",
-    "PsfMatchError": "errors",
     "ReadOptions": "read_options",
     "Settings": "settings",
+    "SourceList": "source_list",
     "TaskMetadata": "metadata",
     "load_kernel": "kernel_io",
     "load_settings": "settings",
     "read_exposure": "io",
+    "read_regions": "regions",
     "read_table": "tables",
     "save_kernel": "kernel_io",
+    "source_table": "source_list",
     "write_exposure": "io",
+    "write_regions": "regions",
     "write_table": "tables",
+    **dict.fromkeys(
+        (
+            "PsfMatchError",
+            "InputError",
+            "RegistrationError",
+            "NoOverlapError",
+            "DifferentGridsError",
+            "BoxMismatchError",
+            "ImageTooSmallError",
+            "MissingPsfError",
+            "OutputError",
+            "UsageError",
+            "FwhmError",
+            "NoCandidatesError",
+            "EmptySourceListError",
+            "NoSourcesError",
+            "AllRefusedError",
+            "NobodyTookPartError",
+            "AllRejectedError",
+            "SingleFitsFailedError",
+            "DisagreementError",
+            "TooFewCandidatesError",
+            "FitError",
+            "KernelSumError",
+            "SingularSystemError",
+            "NotFiniteError",
+            "UnderconstrainedError",
+            "IllConditionedError",
+        ),
+        "errors",
+    ),
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from psfmatch_cli.config import BackgroundConfig
 from psfmatch_cli.errors import FitError, InputError
-from psfmatch_cli.exposure import Box, MaskedImage
+from psfmatch_cli.exposure import Box, Exposure, MaskedImage
 from psfmatch_cli.kernel import BackgroundModel, SpatialModel
 
 log = logging.getLogger(__name__)
@@ -287,3 +287,10 @@ def subtract_background(masked_image: MaskedImage, background: BackgroundFit) ->
         variance = np.full(masked_image.shape, background.rms**2, np.float32)
         variance[bad] = 0.0
     return SkyPixels(image, variance, bad, background)
+
+
+def without_background(exposure: Exposure, config: BackgroundConfig) -> Exposure:
+    """The exposure minus its own background model; mask and variance stay as they are."""
+    masked_image = exposure.masked_image
+    image = masked_image.image - fit_background(masked_image, config).image
+    return exposure.with_pixels(replace(masked_image, image=image))

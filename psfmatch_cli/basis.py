@@ -22,7 +22,7 @@ from psfmatch_cli.basis_widths import (
     scaled_widths,
 )
 from psfmatch_cli.config import KernelConfig
-from psfmatch_cli.errors import UsageError
+from psfmatch_cli.errors import FwhmError, UsageError
 from psfmatch_cli.kernel import exponent_pairs
 
 log = logging.getLogger(__name__)
@@ -203,13 +203,15 @@ def basis_spec(
 
     Raises
     ------
+    FwhmError
+        If a FWHM is not positive.
     UsageError
-        If a FWHM is not positive, the v23 rule cannot deconvolve, or the number of degrees is not that of the
+        If the v23 rule cannot deconvolve, or the number of degrees is not that of the
         widths.
     """
     for fwhm in (target_fwhm, reference_fwhm):
         if fwhm is not None and not (np.isfinite(fwhm) and fwhm > 0):
-            raise UsageError(f"FWHM must be a positive number of pixels, got {fwhm}")
+            raise FwhmError(f"FWHM must be a positive number of pixels, got {fwhm}")
     if not config.scale_by_fwhm:
         return _with_wings(configured_widths(config, degrees), config, 0.0)
     known = [fwhm for fwhm in (target_fwhm, reference_fwhm) if fwhm is not None]

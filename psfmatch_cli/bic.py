@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.basis import BasisSpec
-from psfmatch_cli.fit import FittedStamps
+from psfmatch_cli.fitted import FittedStamps
 from psfmatch_cli.kernel import n_terms
 from psfmatch_cli.pool import CandidatePool
 from psfmatch_cli.solve import solve_each

@@ -24,7 +24,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.fit import FittedStamps
+from psfmatch_cli.fitted import FittedStamps
 from psfmatch_cli.residuals import residual_pixels
 
 STATISTICS = ("Mean", "Median", "IQR", "StDev", "KSProb", "ADSig", "ChiSq", "MseResids")

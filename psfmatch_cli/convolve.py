@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.errors import InputError
+from psfmatch_cli.errors import ImageTooSmallError
 from psfmatch_cli.exposure import Box, MaskedImage
 from psfmatch_cli.kernel import MatchingKernel, SpatialModel
 
@@ -57,13 +57,13 @@ def convolve(
 
     Raises
     ------
-    InputError
-        If the image is smaller than the kernel.
+    ImageTooSmallError
+        If the image is smaller than the kernel in one direction.
     """
     height, width = masked_image.shape
     n, half = kernel.size, kernel.half_size
     if min(height, width) < n:
-        raise InputError(f"the image, {width} x {height} pixels, is smaller than the kernel, {n} x {n}")
+        raise ImageTooSmallError(f"the image, {width} x {height} pixels, is smaller than the kernel, {n} x {n}")
     masked_image = masked_image.with_planes(["NO_DATA"])
     box = masked_image.box
     bad = masked_image.unusable(FILLED_PLANES) | ~np.isfinite(masked_image.image) | ~np.isfinite(masked_image.variance)

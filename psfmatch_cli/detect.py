@@ -25,7 +25,7 @@ from psfmatch_cli.background import (
     variance_is_known,
 )
 from psfmatch_cli.config import DetectionConfig
-from psfmatch_cli.errors import InputError, UsageError
+from psfmatch_cli.errors import InputError, MissingPsfError, UsageError
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.extract import extract_peaks
 from psfmatch_cli.measure import Peaks, measure_sources
@@ -211,7 +211,7 @@ def _psf_sigma(exposure: Exposure, given: float | None, pixels: SkyPixels) -> tu
         return exposure.psf.sigma, exposure.psf.origin
     measured = measure_psf(exposure, pixels=pixels)
     if measured is None:
-        raise InputError(
+        raise MissingPsfError(
             f"{exposure.name}: no PSF is known and no star was found to measure it; give its width "
             "(--psf-fwhm, or --science-fwhm in a subtraction)"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from psfmatch_cli.sky import added, fit_sky
 from psfmatch_cli.subtract import rescaled, subtract
 
 log = logging.getLogger(__name__)
+
+Scale = Literal["science", "template"]
 
 #: Planes without which a pixel of the difference is usable.
 BAD_PLANES = ("NO_DATA", "SAT", "BAD", "CR", "EDGE")
@@ -40,13 +43,15 @@ class Difference:
     background : BackgroundModel
         Of the fit, refined on the sky.
     difference : MaskedImage
-        On the science image's photometric scale.
+        On the photometric scale of `normalize`.
     sky_width : float
         Robust width of difference / noise on the sky, the noise as it follows from the inputs' variances.
     variance_scale : float
         What the variance of the difference was multiplied by, so that it is true of the sky.
     masked_fraction : float
         Fraction of the pixels that are not usable.
+    normalize : {'science', 'template'}
+        Image whose photometric scale the difference has.
     """
 
     matched: MaskedImage
@@ -55,6 +60,7 @@ class Difference:
     sky_width: float
     variance_scale: float
     masked_fraction: float
+    normalize: Scale
 
 
 def build_difference(
@@ -65,7 +71,19 @@ def build_difference(
     autocorrelation: NDArray[np.float64] | None,
     settings: Settings,
 ) -> Difference:
-    """Convolve, refine the background on the sky, subtract, come back to the science image's scale.
+    """Convolve, refine the background on the sky, subtract, bring to the photometric scale that is wanted.
+
+    With T, S, K, b for template, science image, kernel and background, and k for the kernel sum at the centre of the
+    region (upstream of spring 2023 takes it at the pixel (0, 0), an extrapolation where the kernel sum varies):
+
+    ================  =============================  ============================  ================
+    convolved         difference, in science counts  in template counts            variance, before
+    ================  =============================  ============================  ================
+    template          ``S - (T*K + b)``              ``(S - (T*K + b)) / k``       ``V_S + V_T*K^2``
+    science           ``(S*K + b - T) / k``          ``S*K + b - T``               ``V_T + V_S*K^2``
+    ================  =============================  ============================  ================
+
+    A source that is new in the science image is positive in all of them.
 
     Parameters
     ----------
@@ -84,27 +102,36 @@ def build_difference(
     matched = convolve(
         carried, fit.kernel, autocorrelation=autocorrelation if forward else None, threads=settings.threads
     )
+    raw = subtract(target, matched, fit.background)
     background = fit.background
-    raw = subtract(target, matched, background)
     if settings.kernel.fit_for_background and settings.kernel.refine_background:
-        max_order = settings.kernel.spatial_bg_order
-        sky = fit_sky(
-            raw,
-            sky_mask(raw, science.masked_image),
-            background.spatial.region,
-            background.spatial.kind,
-            MAX_SKY_ORDER if max_order is None else max_order,
-        )
-        if sky is not None:
-            background = added(background, sky.background)
-            raw = subtract(target, matched, background)
+        background = _refined(fit.background, raw, science.masked_image, settings.kernel.spatial_bg_order)
+        raw = subtract(target, matched, background)
+    normalize = settings.subtraction.normalize
+    factor = scale_factor(forward, fit.kernel.center_sum, normalize)
+    if factor != 1.0:
+        raw = rescaled(raw, factor)
     if not forward:
-        raw = rescaled(raw, -1.0 / fit.kernel.center_sum)
         raw = replace(raw, mask=raw.mask | with_same_planes(science.masked_image, raw))
     masked = float(raw.flagged(BAD_PLANES).mean())
     width = robust_width(raw, sky_mask(raw, science.masked_image))
     scale = variance_scale(width) if settings.subtraction.scale_variance else 1.0
-    return Difference(matched, background, with_variance_scaled(raw, scale), width, scale, masked)
+    return Difference(matched, background, with_variance_scaled(raw, scale), width, scale, masked, normalize)
+
+
+def _refined(
+    background: BackgroundModel, raw: MaskedImage, science: MaskedImage, max_order: int | None
+) -> BackgroundModel:
+    """The background plus the polynomial through the sky of a difference; as it is where there is no sky."""
+    region, kind = background.spatial.region, background.spatial.kind
+    sky = fit_sky(raw, sky_mask(raw, science), region, kind, MAX_SKY_ORDER if max_order is None else max_order)
+    return background if sky is None else added(background, sky.background)
+
+
+def scale_factor(convolve_template: bool, kernel_sum: float, normalize: Scale) -> float:
+    """What takes ``target - (convolved + background)`` to science - template on the wanted photometric scale."""
+    sign, native = (1.0, "science") if convolve_template else (-1.0, "template")
+    return sign if normalize == native else sign / kernel_sum
 
 
 def without_detections(image: MaskedImage) -> MaskedImage:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from psfmatch_cli.errors import RegistrationError
+from psfmatch_cli.errors import BoxMismatchError, NoOverlapError, RegistrationError
 from psfmatch_cli.exposure import Exposure
 
 logger = logging.getLogger(__name__)
@@ -88,10 +88,10 @@ class SkyMap:
     def __call__(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Target positions of the origin positions x, y; NaN where there is none."""
         x, y = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
-        lon, lat = self.origin.all_pix2world(x.ravel(), y.ravel(), 0, ra_dec_order=True)
+        lon, lat = pixel_to_world(self.origin, x.ravel(), y.ravel())
         if self._frames is not None:
             lon, lat = _change_frame(lon, lat, *self._frames)
-        found = _world_to_pixel(self.target, lon, lat)
+        found = world_to_pixel(self.target, lon, lat)
         return found[0].reshape(x.shape), found[1].reshape(x.shape)
 
     def reverse(self) -> SkyMap:
@@ -150,7 +150,13 @@ def _change_frame(lon, lat, old: Any, new: Any) -> tuple[NDArray[np.float64], ND
     return sky.lon.deg, sky.lat.deg
 
 
-def _world_to_pixel(wcs: Any, lon, lat) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def pixel_to_world(wcs: Any, x, y) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitude and latitude, degrees, of array indices, whichever axis of the WCS is which."""
+    world = wcs.all_pix2world(x, y, 0)
+    return world[wcs.wcs.lng], world[wcs.wcs.lat]
+
+
+def world_to_pixel(wcs: Any, lon, lat) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Pixel positions, NaN where the projection or the inversion of the distortion has no answer."""
     from astropy.wcs import NoConvergence
 
@@ -159,7 +165,8 @@ def _world_to_pixel(wcs: Any, lon, lat) -> tuple[NDArray[np.float64], NDArray[np
     if not valid.any():
         return found[0], found[1]
     try:
-        found[:, valid] = wcs.all_world2pix(lon[valid], lat[valid], 0, ra_dec_order=True, tolerance=INVERSION_TOLERANCE)
+        axes = (lon[valid], lat[valid]) if wcs.wcs.lng == 0 else (lat[valid], lon[valid])
+        found[:, valid] = wcs.all_world2pix(*axes, 0, tolerance=INVERSION_TOLERANCE)
     except NoConvergence as stop:
         best = stop.best_solution.T.copy()
         for failed in (stop.divergent, stop.slow_conv):
@@ -194,8 +201,11 @@ def compare_grids(template: Exposure, science: Exposure, tolerance: float = 1e-3
 
     Raises
     ------
-    RegistrationError
-        If the images share no sky, or if one has no WCS and their boxes differ.
+    NoOverlapError
+        If the images share no sky. (Upstream compares two opposite corners as plain numbers, which is wrong across
+        RA = 0 and misses overlaps of rotated images; positions are projected here.)
+    BoxMismatchError
+        If one has no WCS and their boxes differ.
     """
     if not (has_sky(template) and has_sky(science)):
         return _compare_boxes(template, science)
@@ -227,7 +237,7 @@ def _compare_boxes(template: Exposure, science: Exposure) -> GridComparison:
     """The comparison when the sky cannot say: boxes must be equal."""
     without = [exposure.name for exposure in (template, science) if not has_sky(exposure)]
     if template.box != science.box:
-        raise RegistrationError(
+        raise BoxMismatchError(
             f"no celestial WCS in {' and '.join(without)}, and the pixel grids differ: {template.name} has shape "
             f"{template.shape} from {template.xy0}, {science.name} {science.shape} from {science.xy0}; without a WCS "
             "in both images they must be equal: solve both astrometrically, or resample one to the other first"
@@ -256,7 +266,7 @@ def find_overlap(sky_map: SkyMap, template: Exposure, science: Exposure) -> Over
 
     Raises
     ------
-    RegistrationError
+    NoOverlapError
         If it covers none.
     """
     x, y = _samples(science.shape)
@@ -266,7 +276,7 @@ def find_overlap(sky_map: SkyMap, template: Exposure, science: Exposure) -> Over
     x, y = sky_map.reverse()(*_samples(template.shape))
     landed = inside(x, y, science.shape)
     if not landed.any():
-        raise RegistrationError(
+        raise NoOverlapError(
             f"{template.name} ({_where(template)}) and {science.name} ({_where(science)}) do not overlap on the sky; "
             "check that they show the same field and that their WCSs are right"
         )
@@ -306,5 +316,5 @@ def _most_central(x: NDArray, y: NDArray) -> tuple[float, float]:
 def _where(exposure: Exposure) -> str:
     """Sky position of an exposure's centre, for messages."""
     height, width = exposure.shape
-    lon, lat = exposure.wcs.all_pix2world(0.5 * (width - 1), 0.5 * (height - 1), 0, ra_dec_order=True)
+    lon, lat = pixel_to_world(exposure.wcs, 0.5 * (width - 1), 0.5 * (height - 1))
     return f"centre {float(lon):.5f}, {float(lat):+.5f} deg"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from psfmatch_cli.basis import (
     KernelBasis,
@@ -15,17 +16,26 @@ from psfmatch_cli.basis import (
 )
 from psfmatch_cli.basis_sets import Spec, record_basis, specs_to_try, wanted_parameters
 from psfmatch_cli.candidates import CandidateSet, select_candidates
+from psfmatch_cli.diagnostics import Diagnosis, diagnose, report
 from psfmatch_cli.difference import build_difference, with_detections
-from psfmatch_cli.errors import InputError, NoCandidatesError, PsfMatchError
+from psfmatch_cli.errors import (
+    BoxMismatchError,
+    EmptySourceListError,
+    ImageTooSmallError,
+    NoCandidatesError,
+    NoSourcesError,
+    PsfMatchError,
+)
 from psfmatch_cli.exposure import Exposure, MaskedImage
-from psfmatch_cli.match import MatchResult, match
 from psfmatch_cli.metadata import TaskMetadata
+from psfmatch_cli.photometry import check_sum
 from psfmatch_cli.plan import Direction, Plan, better, directions, make_plan
-from psfmatch_cli.psf import Psf, gaussian_psf
-from psfmatch_cli.register import Registered, Widths, register
-from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult
+from psfmatch_cli.psf_match import Attempt, Pair, PsfMatchTask
+from psfmatch_cli.register import Widths, register, warn_of_deconvolution
+from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult, matched_result, subtracted_result
 from psfmatch_cli.settings import Settings
-from psfmatch_cli.summary import match_items, summarise
+from psfmatch_cli.source_list import source_table
+from psfmatch_cli.summary import Findings, match_items
 from psfmatch_cli.task import Task, timed
 
 if TYPE_CHECKING:
@@ -34,17 +44,7 @@ if TYPE_CHECKING:
     from psfmatch_cli.detect import Detection
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """Two exposures ready for the search of candidates; `science` has the detections in its mask."""
-
-    registered: Registered
-    science: Exposure
-    widths: Widths
-    sources: Table
-
-
-class ImagePsfMatchTask(Task):
+class ImagePsfMatchTask(PsfMatchTask):
     """Register, PSF-match and subtract two exposures.
 
     Parameters
@@ -100,7 +100,7 @@ class ImagePsfMatchTask(Task):
         template: Exposure,
         science: Exposure,
         kernel_size: int,
-        candidate_list: Table | None = None,
+        candidate_list: Any | None = None,
         *,
         n_parameters: int | None = None,
     ) -> CandidateSet:
@@ -112,20 +112,41 @@ class ImagePsfMatchTask(Task):
             On one pixel grid.
         kernel_size : int
             Side of the kernel, pixels.
-        candidate_list : Table, optional
-            Sources with ``x, y`` or ``ra, dec``; default: detected on the science exposure.
+        candidate_list : Table, SkyCoord, array (n, 2), list of positions, footprints or sources, optional
+            Sources, as for `psfmatch_cli.source_list.source_table`; default: detected on the science exposure.
         n_parameters : int, optional
             Local parameters that a stamp must constrain; default: those of the configured basis.
+
+        Raises
+        ------
+        NoCandidatesError
+            If the list is empty or no source survives; with the count of every reason.
+        SourceTypeError
+            If the entries of the list differ in type, or are no sources.
         """
         if candidate_list is None:
             detection = self.get_select_sources(science)
-            candidate_list = detection.sources
+            sources = self._checked(detection.sources, science)
             science = science.with_pixels(detection.mark(science.masked_image))
+        else:
+            sources = self._given(candidate_list, science)
         if n_parameters is None:
             kernel = self.config.kernel
             n_parameters = wanted_parameters(specs_to_try(None, None, kernel)[0], kernel)
+        return self._select(sources, template, science, kernel_size, n_parameters)
+
+    def _given(self, candidate_list: Any, science: Exposure) -> Table:
+        """The caller's sources on the science image."""
+        sources = source_table(candidate_list, science)
+        self.metadata["sourcePositions"] = sources.meta["positions"]
+        return sources
+
+    def _select(
+        self, sources: Table, template: Exposure, science: Exposure, kernel_size: int, n_parameters: int
+    ) -> CandidateSet:
+        """The candidates among sources whose positions are known."""
         made = select_candidates(
-            candidate_list,
+            sources,
             template,
             science,
             self.config.candidates,
@@ -142,7 +163,7 @@ class ImagePsfMatchTask(Task):
         science: Exposure,
         template_fwhm_pix: float | None = None,
         science_fwhm_pix: float | None = None,
-        candidate_list: Table | None = None,
+        candidate_list: Any | None = None,
         do_warping: bool = True,
         convolve_template: bool | None = None,
     ) -> CandidateSet:
@@ -152,7 +173,11 @@ class ImagePsfMatchTask(Task):
         """
         pair = self._prepare(template, science, template_fwhm_pix, science_fwhm_pix, candidate_list, do_warping)
         direction = directions(pair.widths.template, pair.widths.science, convolve_template)[0]
-        return self._candidates(pair, self._specs(pair, direction)[0])
+        made = self._adapted(
+            pair, lambda task, found: task._candidates(found, task._specs(found, direction)[0]), count=len
+        )
+        self.metadata["nSources"], self.metadata["nCandidates"] = len(made.table), len(made)
+        return made
 
     def make_kernel_basis_list(
         self,
@@ -204,7 +229,7 @@ class ImagePsfMatchTask(Task):
         science: Exposure,
         template_fwhm_pix: float | None = None,
         science_fwhm_pix: float | None = None,
-        candidate_list: Table | None = None,
+        candidate_list: Any | None = None,
         do_warping: bool = True,
         convolve_template: bool | None = None,
     ) -> MatchExposuresResult:
@@ -216,8 +241,8 @@ class ImagePsfMatchTask(Task):
             Unchanged.
         template_fwhm_pix, science_fwhm_pix : float, optional
             FWHMs in science pixels; default: of the exposures' PSFs, else measured from their stars.
-        candidate_list : Table, optional
-            Sources to use, as for `make_candidate_list`.
+        candidate_list : optional
+            Sources to use, in any of the forms of `make_candidate_list`.
         do_warping : bool
             Whether a template on another grid is warped; if not, it is an error.
         convolve_template : bool, optional
@@ -225,17 +250,17 @@ class ImagePsfMatchTask(Task):
 
         Raises
         ------
-        RegistrationError
-            If the exposures do not overlap, or are not on one grid and `do_warping` is False.
+        NoOverlapError, DifferentGridsError, BoxMismatchError
+            If the exposures do not overlap, or are not on one grid and `do_warping` is False, or have no WCS and
+            differ in size or origin.
         NoCandidatesError
-            If there are no usable candidates, or all were rejected.
+            If there are no usable candidates, or all were rejected; its subclasses tell which, its counts why.
         FitError
-            If the system cannot be solved.
+            If the system cannot be solved, or ``strict`` is on and the solution cannot be trusted.
         """
-        result, _ = self._match(
-            template, science, template_fwhm_pix, science_fwhm_pix, candidate_list, do_warping, convolve_template
-        )
-        return result
+        pair = self._prepare(template, science, template_fwhm_pix, science_fwhm_pix, candidate_list, do_warping)
+        with self.timer("matchMaskedImages"):
+            return self._match(pair, convolve_template)[0]
 
     @timed
     def subtract_exposures(
@@ -244,25 +269,26 @@ class ImagePsfMatchTask(Task):
         science: Exposure,
         template_fwhm_pix: float | None = None,
         science_fwhm_pix: float | None = None,
-        candidate_list: Table | None = None,
+        candidate_list: Any | None = None,
         do_warping: bool = True,
         convolve_template: bool | None = None,
     ) -> SubtractExposuresResult:
-        """`match_exposures`, then ``science - (matched + background)``; parameters and errors as there."""
+        """`match_exposures`, then science minus template; parameters and errors as there.
+
+        `psfmatch_cli.difference.build_difference` has the equations of both directions.
+        """
         with self.timer("matchExposures"):
-            result, difference = self._match(
-                template, science, template_fwhm_pix, science_fwhm_pix, candidate_list, do_warping, convolve_template
-            )
-        subtracted = science.with_pixels(difference, psf=result.matched_exposure.psf)
-        fields = {name: getattr(result, name) for name in MatchExposuresResult.__dataclass_fields__}
-        return SubtractExposuresResult(**fields, subtracted_exposure=subtracted)
+            pair = self._prepare(template, science, template_fwhm_pix, science_fwhm_pix, candidate_list, do_warping)
+            with self.timer("matchMaskedImages"):
+                result, difference = self._match(pair, convolve_template)
+        return subtracted_result(pair.science, result, difference)
 
     @timed
     def match_masked_images(
         self,
         template: MaskedImage,
         science: MaskedImage,
-        candidate_list: Table,
+        candidate_list: Any,
         template_fwhm_pix: float | None = None,
         science_fwhm_pix: float | None = None,
         convolve_template: bool | None = True,
@@ -271,79 +297,49 @@ class ImagePsfMatchTask(Task):
 
         Raises
         ------
-        InputError
-            If the images differ in size or origin.
+        EmptySourceListError
+            If there are no sources.
+        BoxMismatchError
+            If the images differ in size or origin. (Upstream compares the sizes alone.)
         NoCandidatesError, FitError
             As `match_exposures`.
         """
         exposures = self._as_exposures(template, science, candidate_list)
-        result, _ = self._match(
-            *exposures, template_fwhm_pix, science_fwhm_pix, candidate_list, False, convolve_template
-        )
-        return result
+        pair = self._prepare(*exposures, template_fwhm_pix, science_fwhm_pix, candidate_list, False)
+        return self._match(pair, convolve_template)[0]
 
     @timed
     def subtract_masked_images(
         self,
         template: MaskedImage,
         science: MaskedImage,
-        candidate_list: Table,
+        candidate_list: Any,
         template_fwhm_pix: float | None = None,
         science_fwhm_pix: float | None = None,
         convolve_template: bool | None = True,
     ) -> SubtractExposuresResult:
         """Match and subtract two masked images; parameters and errors as `match_masked_images`."""
         exposures = self._as_exposures(template, science, candidate_list)
-        return self.subtract_exposures(
-            *exposures, template_fwhm_pix, science_fwhm_pix, candidate_list, False, convolve_template
-        )
+        with self.timer("matchMaskedImages"):
+            pair = self._prepare(*exposures, template_fwhm_pix, science_fwhm_pix, candidate_list, False)
+            result, difference = self._match(pair, convolve_template)
+        return subtracted_result(pair.science, result, difference)
 
     # What the methods above share
 
     @staticmethod
-    def _as_exposures(template: MaskedImage, science: MaskedImage, candidate_list: Table) -> tuple[Exposure, Exposure]:
-        if candidate_list is None or len(candidate_list) == 0:
-            raise NoCandidatesError("matching masked images needs a list of sources, got none")
+    def _as_exposures(
+        template: MaskedImage, science: MaskedImage, candidate_list: Any | None
+    ) -> tuple[Exposure, Exposure]:
+        if candidate_list is None:
+            raise EmptySourceListError(
+                "matching masked images needs a list of sources, got none", {"sources": 0, "candidates": 0}
+            )
         if template.box != science.box:
-            raise InputError(f"the template covers {template.box}, the science image {science.box}; they must be equal")
+            raise BoxMismatchError(
+                f"the template covers {template.box}, the science image {science.box}; they must be equal"
+            )
         return Exposure(template, name="template"), Exposure(science, name="science")
-
-    def _match(
-        self,
-        template: Exposure,
-        science: Exposure,
-        template_fwhm: float | None,
-        science_fwhm: float | None,
-        sources: Table | None,
-        do_warping: bool,
-        convolve_template: bool | None,
-    ) -> tuple[MatchExposuresResult, MaskedImage]:
-        """The whole method: the match, and the difference on the science image's scale."""
-        pair = self._prepare(template, science, template_fwhm, science_fwhm, sources, do_warping)
-        template, widths = pair.registered.exposure, pair.widths
-        plan = self._plan(pair, convolve_template)
-        record_basis(self.metadata, plan.spec)
-        fit = self._solve(plan)
-        output_science = science.with_pixels(with_detections(science.masked_image, pair.science.masked_image))
-        images = build_difference(plan, fit, template, output_science, pair.registered.autocorrelation, self.config)
-        for name, value in match_items(plan, fit, images, widths).items():
-            self.metadata[name] = value
-        psf = (
-            _psf_of(science, widths.science, widths.science_from)
-            if plan.direction.convolve_template
-            else _psf_of(template, widths.template, widths.template_from)
-        )
-        matched = science.with_pixels(images.matched, psf=psf, filter=template.filter)
-        result = MatchExposuresResult(
-            matched_exposure=matched,
-            warped_exposure=template,
-            psf_matching_kernel=fit.kernel,
-            background_model=images.background,
-            kernel_cell_set=fit.candidates,
-            convolved=plan.direction.convolved,
-            summary=summarise(plan, fit, images, widths, pair.registered),
-        )
-        return result, images.difference
 
     def _prepare(
         self,
@@ -351,35 +347,90 @@ class ImagePsfMatchTask(Task):
         science: Exposure,
         template_fwhm: float | None,
         science_fwhm: float | None,
-        sources: Table | None,
+        sources: Any | None,
         do_warping: bool,
-    ) -> _Pair:
-        """Warp the template, measure the FWHMs, detect the sources."""
+    ) -> Pair:
+        """Warp the template, measure the FWHMs, detect the sources; a wrong list of sources is found out first."""
+        given = None if sources is None else self._given(sources, science)
         registered = register(template, science, self.config.warp, do_warping, threads=self.config.threads)
         self.metadata["warped"] = registered.warped
         self.metadata["registrationOffsetPix"] = registered.offset
+        if self.config.kernel.use_afw_background:
+            registered = replace(registered, exposure=self._without_background(registered.exposure))
+            science = self._without_background(science)
         widths = Widths.of(registered.exposure, science, template_fwhm, science_fwhm)
-        if sources is None:
-            found = self.get_select_sources(science, psf_sigma=widths.search_sigma)
-            sources, science = found.sources, science.with_pixels(found.mark(science.masked_image))
-        return _Pair(registered, science, widths, sources)
+        pair = Pair(registered, science, widths, given, science, given is not None)
+        return pair if pair.own_sources else self._detect(pair)
 
-    def _specs(self, pair: _Pair, direction: Direction) -> list[Spec]:
+    def _without_background(self, exposure: Exposure) -> Exposure:
+        from psfmatch_cli.background import without_background
+
+        return without_background(exposure, self.config.detection.background)
+
+    def _detect(self, pair: Pair) -> Pair:
+        """The pair with the sources that are found on the science image."""
+        found = self.get_select_sources(
+            pair.science, self.config.detection.threshold_value, psf_sigma=pair.widths.search_sigma
+        )
+        self.metadata["sourcePositions"] = "detected on the science image"
+        marked = pair.science.with_pixels(found.mark(pair.science.masked_image))
+        return replace(pair, sources=found.sources, marked=marked)
+
+    def _checked(self, sources: Table, science: Exposure) -> Table:
+        """Sources that were detected, at least one."""
+        if len(sources) == 0:
+            detection = self.config.detection
+            raise NoSourcesError(
+                f"no source was detected on {science.name} at a threshold of {detection.threshold_value:g} "
+                f"({detection.threshold_type})",
+                {"sources": 0, "candidates": 0},
+            )
+        return sources
+
+    def _match(self, pair: Pair, convolve_template: bool | None) -> tuple[MatchExposuresResult, MaskedImage]:
+        """The method after the registration: the match, and the difference."""
+        attempt = self._adapted(
+            pair, lambda task, found: task._tried(found, task._plan(found, convolve_template)), attrgetter("n_good")
+        )
+        attempt = self._with_supported_orders(attempt)
+        self._check_enough(attempt)
+        warn_of_deconvolution(pair.widths, attempt.plan.direction.convolve_template)
+        diagnosis = diagnose(attempt.fit, self.config.kernel.max_spatial_condition_number)
+        report(diagnosis, self.config.strict)
+        findings = self._findings(attempt, diagnosis)
+        record_basis(self.metadata, attempt.plan.spec)
+        for name, value in match_items(findings).items():
+            self.metadata[name] = value
+        return matched_result(pair.science, findings), findings.images.difference
+
+    def _findings(self, attempt: Attempt, diagnosis: Diagnosis) -> Findings:
+        """The difference of a match, and all that is told about both."""
+        pair, plan, fit = attempt.pair, attempt.plan, attempt.fit
+        template, forward = pair.registered.exposure, plan.direction.convolve_template
+        science = pair.science.with_pixels(with_detections(pair.science.masked_image, pair.marked.masked_image))
+        images = build_difference(plan, fit, template, science, pair.registered.autocorrelation, self.config)
+        sum_check = check_sum(fit.kernel.center_sum, *((template, science) if forward else (science, template)))
+        adaptations = tuple(self.metadata.get_array("adaptations"))
+        return Findings(plan, fit, images, pair.widths, pair.registered, diagnosis, sum_check, adaptations)
+
+    def _specs(self, pair: Pair, direction: Direction) -> list[Spec]:
         """The bases to try for one direction."""
         fwhms = (pair.widths.template, pair.widths.science)
         return specs_to_try(*(fwhms if direction.convolve_template else fwhms[::-1]), self.config.kernel)
 
-    def _candidates(self, pair: _Pair, spec: Spec) -> CandidateSet:
+    def _candidates(self, pair: Pair, spec: Spec) -> CandidateSet:
         """The candidates for the kernel size of a basis."""
-        return self.make_candidate_list(
-            pair.registered.exposure,
-            pair.science,
-            spec.size,
-            pair.sources,
-            n_parameters=wanted_parameters(spec, self.config.kernel),
-        )
+        height, width = pair.science.shape
+        if min(height, width) < spec.size:
+            raise ImageTooSmallError(
+                f"the images, {width} x {height} pixels, are smaller than the kernel, {spec.size} x {spec.size}; "
+                "give a smaller one (--kernel-size)"
+            )
+        sources = pair.sources if pair.own_sources else self._checked(pair.sources, pair.science)
+        n_parameters = wanted_parameters(spec, self.config.kernel)
+        return self._select(sources, pair.registered.exposure, pair.marked, spec.size, n_parameters)
 
-    def _plan(self, pair: _Pair, convolve_template: bool | None) -> Plan:
+    def _plan(self, pair: Pair, convolve_template: bool | None) -> Plan:
         """The best of the plans for the directions and the bases that are open."""
         plans: list[Plan] = []
         failure: PsfMatchError | None = None
@@ -388,7 +439,7 @@ class ImagePsfMatchTask(Task):
             for spec in self._specs(pair, direction):
                 try:
                     candidates = self._candidates(pair, spec)
-                    plans.append(make_plan(direction, spec, candidates, template, pair.science, self.config))
+                    plans.append(make_plan(direction, spec, candidates, template, pair.marked, self.config))
                 except NoCandidatesError as error:
                     failure = failure or error
         if not plans:
@@ -396,14 +447,3 @@ class ImagePsfMatchTask(Task):
         plan = functools.reduce(better, plans)
         self.log.info("convolving the %s (%s); basis %s", plan.direction.convolved, plan.direction.reason, plan.spec)
         return plan
-
-    @timed
-    def _solve(self, plan: Plan) -> MatchResult:
-        return match(plan.pool, plan.kernel_order, plan.background_order)
-
-
-def _psf_of(exposure: Exposure, fwhm: float | None, origin: str) -> Psf | None:
-    """The exposure's PSF, else a Gaussian of the FWHM that was given or measured."""
-    if exposure.psf is not None or fwhm is None:
-        return exposure.psf
-    return gaussian_psf(fwhm, f"gaussian, FWHM {origin}")

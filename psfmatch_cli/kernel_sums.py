@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.background import clipped_mean_std
+from psfmatch_cli.errors import KernelSumError
 
 #: Number of errors by which a kernel sum must differ from 0.
 NO_SUM = 3.0
@@ -19,7 +20,14 @@ def kernel_sum_range(
     Without errors both are clipped statistics. With them the centre is the weighted median, and the deviation
     of each sum is its own error and the weighted median deviation of all: of ten sums the two precise ones
     then say more than the eight that are a faint star beside a variable one.
+
+    Raises
+    ------
+    KernelSumError
+        If a sum is not finite.
     """
+    if not np.isfinite(sums).all():
+        raise KernelSumError(f"{np.count_nonzero(~np.isfinite(sums))} of {len(sums)} kernel sums are not finite")
     if errors is None:
         stats = clipped_mean_std(sums)
         return stats.mean, stats.std

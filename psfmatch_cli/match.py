@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from psfmatch_cli.candidate_qa import quality_items
 from psfmatch_cli.candidates import CandidateSet
-from psfmatch_cli.errors import FitError, NoCandidatesError
-from psfmatch_cli.fit import FittedStamps
+from psfmatch_cli.errors import DisagreementError, KernelSumError
+from psfmatch_cli.fitted import FittedStamps
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel, n_terms
 from psfmatch_cli.pool import CandidatePool
 from psfmatch_cli.ready import Ready, make_ready, spatial_layout
@@ -89,9 +89,9 @@ def match(pool: CandidatePool, kernel_order: int, background_order: int | None) 
     Raises
     ------
     NoCandidatesError
-        If every candidate is rejected; with the count of every reason.
+        If nobody takes part, every candidate is rejected, or hardly any agree; with the count of every reason.
     FitError
-        If the system has no solution.
+        If the system has no solution, or the kernel sum is not positive.
     """
     rounds = _Rounds(pool, kernel_order, background_order)
     last = rounds.next()
@@ -158,7 +158,7 @@ def _check_agreement(pool: CandidatePool, n_used: int) -> None:
 
     Raises
     ------
-    NoCandidatesError
+    DisagreementError
         If fewer than `LEAST_AGREEMENT` of the fitted candidates are left.
     """
     n_fitted = n_used + int(np.count_nonzero(pool.reason != ""))
@@ -167,14 +167,12 @@ def _check_agreement(pool: CandidatePool, n_used: int) -> None:
     absent = int(np.count_nonzero(pool.candidates.table["reason"] == "in-one-image"))
     chance = n_used < FEW_STARS and absent > 20 * n_used
     if chance or (n_fitted >= FEW_CANDIDATES and n_used < LEAST_AGREEMENT * n_fitted):
-        raise NoCandidatesError(
+        raise DisagreementError(
             f"only {n_used} of {n_fitted} kernel candidates agree on a kernel ({described}), and {absent} sources are "
             "in one image only; do the two show the same field, and are they aligned?",
-            {**pool.candidates.counts(), **counts},
+            pool.counts(),
         )
-    if n_used < FEWEST:
-        log.warning("the kernel rests on %d candidate%s: look at the difference", n_used, "s" * (n_used != 1))
-    elif n_used < 0.5 * n_fitted:
+    if FEWEST <= n_used < 0.5 * n_fitted:
         log.warning(
             "only %d of %d kernel candidates agree on the kernel (%s): look at the difference before you believe it",
             n_used,
@@ -188,12 +186,12 @@ def _check_sum(last: _Round) -> None:
 
     Raises
     ------
-    FitError
+    KernelSumError
         If the kernel sum at the centre is not positive.
     """
     kernel, _ = last.solution.models(last.ready.fitted.basis)
     if not kernel.center_sum > 0:
-        raise FitError(
+        raise KernelSumError(
             f"the kernel sum is {kernel.center_sum:.3g}, but a flux ratio is positive; do the images show the same "
             "field, and is the sharper one convolved?"
         )
@@ -225,8 +223,6 @@ def _result(pool: CandidatePool, last: _Round, rounds: _Rounds) -> MatchResult:
         kernel.center_sum,
         condition,
     )
-    if condition < 0 or condition > pool.config.max_spatial_condition_number:
-        log.warning("the spatial system is badly conditioned: condition number %.3g", condition)
     return MatchResult(
         kernel,
         background,

@@ -35,7 +35,9 @@ from numpy.typing import NDArray
 
 from psfmatch_cli.background import SkyPixels, variance_is_known
 from psfmatch_cli.exposure import Exposure
+from psfmatch_cli.grid import has_sky
 from psfmatch_cli.psf import FWHM_PER_SIGMA
+from psfmatch_cli.sky_positions import sky_of
 from psfmatch_cli.stamps import measure_stamps
 
 if TYPE_CHECKING:
@@ -68,10 +70,12 @@ class Peaks:
         Pixel of the peak.
     value, significance : ndarray
         Smoothed counts, and over their noise.
-    n_pixels, segment, footprint : ndarray of int
-        Pixels above the threshold; number in the segment map; number of the grown footprint.
+    n_pixels, segment : ndarray of int
+        Pixels above the threshold; number in the segment map.
     size : ndarray
         Root mean square extent above the threshold along the major axis, pixels.
+    footprint : ndarray of int
+        Number of the grown footprint.
     box : ndarray, (n, 4)
         x0, y0, x1, y1 of the grown footprint.
     smoothed : ndarray, (H, W)
@@ -199,10 +203,10 @@ def _vertex(before: NDArray, middle: NDArray, after: NDArray) -> NDArray[np.floa
 
 def _sky_positions(exposure: Exposure, x: NDArray, y: NDArray) -> dict[str, NDArray[np.float64]]:
     """Columns ra, dec of array indices, in degrees; none without a WCS."""
-    if exposure.wcs is None:
+    if not has_sky(exposure):
         return {}
-    ra, dec = exposure.wcs.pixel_to_world_values(x, y)
-    return {"ra": np.asarray(ra, np.float64), "dec": np.asarray(dec, np.float64)}
+    ra, dec = sky_of(exposure, x + exposure.xy0[0], y + exposure.xy0[1])
+    return {"ra": ra, "dec": dec}
 
 
 def _shape_columns(measured: dict[str, NDArray]) -> dict[str, NDArray]:

@@ -12,9 +12,10 @@ from psfmatch_cli.basis import KernelBasis
 from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.config import KernelConfig
 from psfmatch_cli.cutouts import cut_stamps
-from psfmatch_cli.errors import NoCandidatesError
+from psfmatch_cli.errors import AllRejectedError, NobodyTookPartError, NoCandidatesError, SingleFitsFailedError
 from psfmatch_cli.exposure import Exposure
-from psfmatch_cli.fit import FitOptions, FittedStamps, Regularizer, fit_stamps, kernel_sum_errors, noise_equations
+from psfmatch_cli.fit import FitOptions, Regularizer, fit_stamps
+from psfmatch_cli.fitted import FittedStamps, kernel_sum_errors, noise_equations
 from psfmatch_cli.kernel_sums import kernel_sum_range, precisely_nothing
 from psfmatch_cli.residuals import Residuals, residuals
 from psfmatch_cli.solve import NormalEquations, condition_number
@@ -22,6 +23,8 @@ from psfmatch_cli.spatial import SpatialLayout, SpatialSystem, accumulate
 
 #: Largest factor by which the limits of residuals follow what is usual.
 MAX_TYPICAL = 3.0
+#: Reasons of a candidate's own fit.
+SINGLE_FIT_REASONS = {"singular", "condition-number", "single-fit", "components"}
 
 
 @dataclass
@@ -243,13 +246,22 @@ class CandidatePool:
         self.reject(out, "kernel-sum")
         return len(out)
 
+    def counts(self) -> dict[str, int]:
+        """Number of sources, of candidates among them, and of those that fell to each reason."""
+        rejected = Counter(str(r) for r in self.reason if r)
+        return {"sources": len(self.candidates.table), **self.candidates.counts(), **rejected}
+
     def nobody_left(self) -> NoCandidatesError:
+        """The error that nobody is left, with the count of every reason."""
+        if len(self.rows) == 0:
+            return NobodyTookPartError("there is no kernel candidate in any cell: nobody took part", self.counts())
         counts = Counter(str(r) for r in self.reason if r)
         described = ", ".join(f"{n} {reason}" for reason, n in counts.most_common())
-        return NoCandidatesError(
+        kind = SingleFitsFailedError if set(counts) <= SINGLE_FIT_REASONS else AllRejectedError
+        return kind(
             f"all {len(self.rows)} kernel candidates were rejected ({described}); do the two images show the "
             "same field, and are their masks and variances right?",
-            {**self.candidates.counts(), **counts},
+            self.counts(),
         )
 
 

@@ -45,6 +45,7 @@ class RunRecord:
     command: str
     arguments: list[str]
     settings: BaseModel | None = None
+    setting_sources: Mapping[str, str] = field(default_factory=dict)
     noise: dict[str, dict[str, Any]] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -90,6 +91,7 @@ class RunRecord:
                 "noise": self.noise,
                 "summary": self.summary,
                 "settings": self.settings.model_dump() if self.settings else {},
+                "settingSources": self.setting_sources,
                 "versions": versions(),
             }
         )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.basis import KernelBasis
-from psfmatch_cli.fit import FittedStamps
+from psfmatch_cli.fitted import FittedStamps
 from psfmatch_cli.kernel import SpatialModel
 from psfmatch_cli.pool import CandidatePool
 from psfmatch_cli.spatial import SpatialLayout, solve_spatial

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from psfmatch_cli.basis import NEARLY_EQUAL
 from psfmatch_cli.config import WarpConfig
-from psfmatch_cli.errors import RegistrationError, UsageError
+from psfmatch_cli.errors import DifferentGridsError, FwhmError
 from psfmatch_cli.exposure import Exposure
-from psfmatch_cli.psf import FWHM_PER_SIGMA
+from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf, gaussian_psf
 
 log = logging.getLogger(__name__)
 
 #: FWHM, pixels, for the search of sources in an image that has no star to measure it.
 COMMON_FWHM = 3.5
+#: Level of the line that says that a FWHM was measured: what most files need is no warning.
+MEASURED_LEVEL = logging.INFO
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,16 @@ def register(
 ) -> Registered:
     """The template on the science grid: as it is, or warped.
 
+    A template without a PSF is warped, too; upstream stops there, for want of a PSF to warp along.
+
     Raises
     ------
-    RegistrationError
-        If the exposures do not overlap, or lie on different grids and `do_warping` is False.
+    NoOverlapError
+        If the exposures do not overlap.
+    DifferentGridsError
+        If they lie on different grids and `do_warping` is False.
+    BoxMismatchError
+        If they have no WCS and differ in size or origin.
     """
     from psfmatch_cli.grid import compare_grids
 
@@ -59,7 +68,7 @@ def register(
     if grids.same:
         return Registered(template, False, grids.max_offset, grids.overlap_fraction, None)
     if not do_warping:
-        raise RegistrationError(
+        raise DifferentGridsError(
             f"template and science are on different pixel grids (offset up to {grids.max_offset:.3g} px, "
             f"shapes {template.shape} and {science.shape}) and warping is off; allow it (--warp)"
         )
@@ -99,7 +108,14 @@ class Widths:
     def of(
         cls, template: Exposure, science: Exposure, template_fwhm: float | None, science_fwhm: float | None
     ) -> Widths:
-        """FWHMs given, of the exposures' PSFs, or measured from stars."""
+        """FWHMs given, of the exposures' PSFs, or measured from stars.
+
+        Raises
+        ------
+        FwhmError
+            If one that was given is not a positive number, or both.
+        """
+        _check_given({"template": template_fwhm, "science": science_fwhm})
         first, first_from = fwhm_of(template, template_fwhm, "template")
         second, second_from = fwhm_of(science, science_fwhm, "science")
         described = (
@@ -111,16 +127,15 @@ class Widths:
 
 
 def fwhm_of(exposure: Exposure, given: float | None, role: str) -> tuple[float | None, str]:
-    """FWHM in pixels and where it came from.
+    """FWHM in pixels and where it came from: given, of the PSF, or measured on stars, in this order.
 
     Raises
     ------
-    UsageError
-        If the given one is not positive.
+    FwhmError
+        If the given one is not a positive number.
     """
+    _check_given({role: given})
     if given is not None:
-        if not 0 < given < math.inf:
-            raise UsageError(f"the FWHM of the {role} image must be a positive number of pixels, got {given}")
         return float(given), "given"
     if exposure.psf is not None:
         return exposure.psf.fwhm, f"PSF, {exposure.psf.origin}"
@@ -128,6 +143,57 @@ def fwhm_of(exposure: Exposure, given: float | None, role: str) -> tuple[float |
 
     measured = measure_psf(exposure)
     if measured is None:
-        log.warning("no star fit for measuring the FWHM of the %s image; give it (--%s-fwhm)", role, role)
+        log.warning(
+            "the %s image (%s) has no PSF, and no star is fit for measuring its FWHM, which stays unknown; give it "
+            "(--%s-fwhm)",
+            role,
+            exposure.name,
+            role,
+        )
         return None, "not measurable"
+    log.log(
+        MEASURED_LEVEL,
+        "the %s image (%s) has no PSF: its FWHM of %.2f px is measured on %d stars",
+        role,
+        exposure.name,
+        measured.fwhm,
+        measured.n_stars,
+    )
     return measured.fwhm, f"{measured.n_stars} stars"
+
+
+def _check_given(fwhms: dict[str, float | None]) -> None:
+    """Refuse FWHMs that are not positive numbers; all that are wrong in one message."""
+    wrong = {role: fwhm for role, fwhm in fwhms.items() if fwhm is not None and not 0 < fwhm < math.inf}
+    if not wrong:
+        return
+    roles, values = " and the ".join(wrong), " and ".join(str(fwhm) for fwhm in wrong.values())
+    numbers = "positive numbers" if len(wrong) > 1 else "a positive number"
+    raise FwhmError(
+        f"the FWHM of the {roles} image must be {numbers} of pixels, got {values}; leave it out to have it measured"
+    )
+
+
+def psf_of(exposure: Exposure, fwhm: float | None, origin: str) -> Psf | None:
+    """The exposure's PSF, else a Gaussian of the FWHM that was given or measured."""
+    if exposure.psf is not None or fwhm is None:
+        return exposure.psf
+    return gaussian_psf(fwhm, f"gaussian, FWHM {origin}")
+
+
+def warn_of_deconvolution(widths: Widths, convolve_template: bool) -> None:
+    """Warn where the image to convolve is clearly the wider one."""
+    fwhms = {"template": widths.template, "science": widths.science}
+    convolved, other = ("template", "science") if convolve_template else ("science", "template")
+    if None in fwhms.values() or fwhms[convolved] < (1 + NEARLY_EQUAL) * fwhms[other]:
+        return
+    log.warning(
+        "convolving the %s image (FWHM %.2f px) to match the %s image (%.2f px) is a deconvolution, which amplifies "
+        "noise; the other choice is to convolve the %s image (--convolve %s)",
+        convolved,
+        fwhms[convolved],
+        other,
+        fwhms[other],
+        other,
+        other,
+    )

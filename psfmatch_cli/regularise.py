@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.config import KernelConfig
-from psfmatch_cli.errors import FitError, UsageError
+from psfmatch_cli.errors import FitError, NotFiniteError, SingularSystemError, UsageError
 from psfmatch_cli.solve import NormalEquations
 
 if TYPE_CHECKING:
@@ -277,7 +277,9 @@ def scan_risks(
         If M is not finite, or ``M + lambda H`` not positive definite at the least lambda.
     """
     if not (np.isfinite(matrix).all() and np.isfinite(vector).all()):
-        raise FitError("the normal equations hold values that are not finite; are there NaN pixels in the stamps?")
+        raise NotFiniteError(
+            "the normal equations hold values that are not finite; are there NaN pixels in the stamps?"
+        )
     values, vectors = np.linalg.eigh(matrix)
     constrained = values > np.finfo(float).eps * len(values) * values[-1]
     cut = values[-1] / condition_limit if condition_limit > 0 else np.inf
@@ -303,6 +305,6 @@ def _diagonalise(matrix: NDArray, penalty: NDArray, least: float) -> tuple[NDArr
     try:
         return linalg.eigh(penalty, matrix + least * penalty, check_finite=False)
     except linalg.LinAlgError as error:
-        raise FitError(
+        raise SingularSystemError(
             f"M + lambda H is not positive definite at lambda = {least:g}; start the scan higher (kernel.lambda_min)"
         ) from error

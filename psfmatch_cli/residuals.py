@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.fit import FittedStamps, convolved_at_pixels, convolved_variances
+from psfmatch_cli.fitted import FittedStamps, convolved_at_pixels, convolved_variances
 
 #: A candidate that differs from its model by more than this is not imperfectly matched but another thing.
 MAX_MODEL_ERROR = 0.1

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
 from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel
+from psfmatch_cli.photometry import with_scale_of
+from psfmatch_cli.register import psf_of
+from psfmatch_cli.summary import Findings, summarise
 
 
 @dataclass(frozen=True)
 class MatchExposuresResult:
-    """A template matched to a science exposure (or the other way round).
+    """A template matched to a science exposure, or the other way round.
+
+    =======================================  ==================  =======================
+    of                                       template convolved  science image convolved
+    =======================================  ==================  =======================
+    matched_exposure: pixels                 template * kernel   science * kernel
+    matched_exposure: PSF, scale of counts   science             template
+    matched_exposure: box, WCS, calibration  science             science
+    matched_exposure: filter                 template            template
+    background_model: scale of counts        science             template
+    =======================================  ==================  =======================
 
     Parameters
     ----------
     matched_exposure : Exposure
-        The convolved image on the science grid; without the background.
+        The convolved image, without the background. Upstream leaves it without a PSF. Mind that the calibration is
+        the science exposure's also where the pixels are in template counts, as it is upstream;
+        `psfmatch_cli.photometry.with_scale_of` gives it the template's.
     warped_exposure : Exposure
         The template on the science grid; the template itself if it was there already.
     psf_matching_kernel : MatchingKernel
     background_model : BackgroundModel
-        Differential background, on the scale of the image that was matched to.
+        Differential background: what is added to the matched image to subtract it.
     kernel_cell_set : CandidateSet
         Every source with its fate.
     convolved : str
@@ -44,6 +60,16 @@ class MatchExposuresResult:
         """The pixels of `matched_exposure`."""
         return self.matched_exposure.masked_image
 
+    @property
+    def psf_matched_masked_image(self) -> MaskedImage:
+        """The same, under the name that the methods for masked images give it."""
+        return self.matched_exposure.masked_image
+
+    @property
+    def matched_to(self) -> str:
+        """``"template"`` or ``"science"``: whose PSF and photometric scale the matched image has."""
+        return "science" if self.convolved == "template" else "template"
+
 
 @dataclass(frozen=True)
 class SubtractExposuresResult(MatchExposuresResult):
@@ -52,7 +78,57 @@ class SubtractExposuresResult(MatchExposuresResult):
     Parameters
     ----------
     subtracted_exposure : Exposure
-        ``science - (matched + background)``, on the science image's photometric scale in both directions.
+        Science minus template, whichever was convolved, on the photometric scale that `normalize` says. It is the
+        science exposure (WCS, filter, header, calibration) with other pixels; on the template's scale the calibration
+        and the cards in counts are the template's. Its PSF is that of the exposure that was matched to.
     """
 
     subtracted_exposure: Exposure
+
+    @property
+    def subtracted_masked_image(self) -> MaskedImage:
+        """The pixels of `subtracted_exposure`."""
+        return self.subtracted_exposure.masked_image
+
+    @property
+    def normalize(self) -> str:
+        """``"science"`` or ``"template"``: whose photometric scale the difference has."""
+        return self.summary["normalize"]
+
+
+def matched_result(science: Exposure, findings: Findings) -> MatchExposuresResult:
+    """What a match gives back.
+
+    Parameters
+    ----------
+    science : Exposure
+        As it was given.
+    findings : Findings
+    """
+    template, widths, direction = findings.registered.exposure, findings.widths, findings.plan.direction
+    psf = (
+        psf_of(science, widths.science, widths.science_from)
+        if direction.convolve_template
+        else psf_of(template, widths.template, widths.template_from)
+    )
+    return MatchExposuresResult(
+        matched_exposure=science.with_pixels(findings.images.matched, psf=psf, filter=template.filter),
+        warped_exposure=template,
+        psf_matching_kernel=findings.fit.kernel,
+        background_model=findings.images.background,
+        kernel_cell_set=findings.fit.candidates,
+        convolved=direction.convolved,
+        summary=summarise(findings),
+    )
+
+
+def subtracted_result(
+    science: Exposure, result: MatchExposuresResult, difference: MaskedImage
+) -> SubtractExposuresResult:
+    """The match with its difference: the science exposure with other pixels, calibrated on the scale that they have."""
+    psf, header = result.matched_exposure.psf, copy.deepcopy(science.header)
+    made = science.with_pixels(difference, psf=psf, header=header)
+    if result.summary["normalize"] == "template":
+        made = with_scale_of(made, result.warped_exposure)
+    fields = {name: getattr(result, name) for name in MatchExposuresResult.__dataclass_fields__}
+    return SubtractExposuresResult(**fields, subtracted_exposure=made)

@@ -1,199 +1,194 @@
-"""All settings of a run, from their defaults, a TOML file and KEY=VALUE assignments.
+"""All settings of a run, and where each of them came from.
 
-A key is a path such as ``detection.threshold_value``; the upstream task's spelling
-(``detection.thresholdValue``) means the same. Where a setting may be absent, "none" and "auto" say so.
+Later sources win: the defaults, a preset, a TOML file, environment variables, KEY=VALUE texts, options. Where a
+setting may be absent, "none" and "auto" say so.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 
-from psfmatch_cli.config import CandidateConfig, DetectionConfig, Group, KernelConfig, SubtractionConfig, WarpConfig
-from psfmatch_cli.errors import InputError, UsageError
+from psfmatch_cli.config import Settings
+from psfmatch_cli.errors import UsageError
+from psfmatch_cli.presets import PRESETS, preset_values
+from psfmatch_cli.setting_checks import complaints, validated
+from psfmatch_cli.setting_keys import checked_key, keys, value_of
+from psfmatch_cli.setting_sources import PRESET, Given, in_assignments, in_environment, in_file, settings_file
+from psfmatch_cli.setting_values import typed
+from psfmatch_cli.settings_toml import to_toml
+
+__all__ = [
+    "LoadedSettings",
+    "Settings",
+    "keys",
+    "load_settings",
+    "load_with_sources",
+    "settings_from",
+    "to_toml",
+    "value_of",
+]
 
 
-class Settings(Group):
-    """Every setting of psfmatch, by stage."""
+@dataclass(frozen=True)
+class LoadedSettings:
+    """Settings, and where they came from.
 
-    threads: int = Field(1, ge=1, description="threads of the Fourier transforms")
-    adapt: bool = Field(
-        True,
-        description="with too few candidates, detect again at a lower threshold, then lower the spatial order; off: an "
-        "error",
-    )
-    strict: bool = Field(False, description="make warnings about an under-constrained or badly conditioned fit errors")
-    detection: DetectionConfig = DetectionConfig()
-    warp: WarpConfig = WarpConfig()
-    candidates: CandidateConfig = CandidateConfig()
-    kernel: KernelConfig = KernelConfig()
-    subtraction: SubtractionConfig = SubtractionConfig()
+    Parameters
+    ----------
+    settings : Settings
+    sources : dict of str to str
+        Where each setting came from, by key: "default", "preset v23", "file my.toml", "environment PSFMATCH_ADAPT",
+        "option -c", "option --sigma", "argument" (of a Python function).
+    preset : str
+        The preset that they start from; "default" if none was given.
+    """
+
+    settings: Settings
+    sources: dict[str, str]
+    preset: str
 
 
 def load_settings(
-    path: Path | None = None, assignments: Iterable[str] = (), overrides: Mapping[str, Any] | None = None
+    path: str | Path | None = None,
+    assignments: Iterable[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    preset: str | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Settings from a TOML file, then KEY=VALUE texts, then values by key; later ones win.
+    """Settings from a preset, a TOML file, the environment, KEY=VALUE texts and values by key; later ones win.
+
+    Parameters
+    ----------
+    path : str or Path, optional
+        The file; default that of the environment's ``PSFMATCH_CONFIG``.
+    assignments : iterable of str, optional
+        Texts such as ``detection.min_pixels=5``.
+    overrides : mapping of str to Any, optional
+        Values by key.
+    preset : str, optional
+        One of `psfmatch_cli.presets.PRESETS`; default what ``preset`` is in the texts, else in the environment, else
+        in the file.
+    environment : mapping of str to str, optional
+        Variables that count, such as ``os.environ``. None do by default: what a function of Python returns does
+        not depend on the surroundings.
 
     Raises
     ------
     InputError
         If the file cannot be read or is not TOML.
     UsageError
-        If a key is unknown, a value has the wrong type or is out of range, or an assignment has no "=".
+        If a key, variable or preset is unknown, a value has the wrong type or is out of range, or a text has no "=".
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        for key, value in _leaves(_read_toml(path)):
-            values[checked_key(key, f" in {path}")] = value
-    for text in assignments:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"a setting is given as KEY=VALUE, got {text!r}")
-        values[checked_key(key.strip())] = _toml_value(value.strip())
-    for key, value in (overrides or {}).items():
-        values[checked_key(key)] = value
-    return settings_from(values)
+    return load_with_sources(path, assignments, overrides, preset=preset, environment=environment).settings
 
 
-def settings_from(values: Mapping[str, Any]) -> Settings:
+def load_with_sources(
+    path: str | Path | None = None,
+    assignments: Iterable[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    preset: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> LoadedSettings:
+    """What `load_settings` returns, and where each setting came from.
+
+    Parameters
+    ----------
+    path, assignments, overrides, preset, environment
+        As for `load_settings`.
+    labels : mapping of str to str, optional
+        Source of each override, by key; default "argument".
+
+    Raises
+    ------
+    InputError, UsageError
+        As `load_settings`.
+    """
+    environment, labels = environment or {}, labels or {}
+    given = [*_of_file(settings_file(path, environment)), *in_environment(environment), *in_assignments(assignments)]
+    for name, value in (overrides or {}).items():
+        key = checked_key(name)
+        given.append(Given(key, typed(key, value), labels.get(key, "argument")))
+    if preset is not None:
+        given.append(Given(PRESET, preset, labels.get(PRESET, "argument")))
+    start = _preset(given)
+    given = [*_of_preset(start), *(each for each in given if each.key != PRESET)]
+    values = {each.key: each.value for each in given}
+    sources = {each.key: each.source for each in given}
+    settings = settings_from(values, sources)
+    return LoadedSettings(settings, {key: sources.get(key, "default") for key in keys()}, start)
+
+
+def settings_from(values: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Settings:
     """Settings with the defaults replaced by the values, key -> value.
 
+    Parameters
+    ----------
+    values : mapping of str to Any
+    sources : mapping of str to str, optional
+        Where the values came from, for the message of an error.
+
     Raises
     ------
     UsageError
-        If a value has the wrong type or is out of range.
+        If a value has the wrong type or is out of range, or values contradict each other.
     """
-    nested: dict[str, Any] = {}
-    for key, value in values.items():
-        *groups, name = key.split(".")
-        group = nested
-        for step in groups:
-            group = group.setdefault(step, {})
-        group[name] = _for_field(key, value)
+    values = {key: typed(key, value) for key, value in values.items()}
     try:
-        return Settings.model_validate(nested)
+        return validated(values)
     except ValidationError as error:
-        raise UsageError(_one_line(error)) from error
+        raise UsageError(complaints(values)[0].line(values, sources or {})) from error
 
 
-def keys(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
-    """Keys of all settings, in their order of definition."""
-    found: list[str] = []
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found += keys(field.annotation, f"{prefix}{name}.")
-        else:
-            found.append(prefix + name)
-    return found
+def complaints_of_file(path: Path) -> list[str]:
+    """All that is wrong with a settings file by itself, a line each; none if it can be used.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not TOML.
+    """
+    given, lines = in_file(path)
+    try:
+        start = preset_values(_preset(given))
+    except UsageError as error:
+        lines.append(str(error))
+        start = {}
+    values = start | {each.key: each.value for each in given if each.key != PRESET}
+    return [*lines, *(complaint.line(values, {}) for complaint in complaints(values))]
 
 
-def checked_key(key: str, where: str = "") -> str:
-    """The key in Python's spelling.
+def _of_file(path: Path | None) -> list[Given]:
+    if path is None:
+        return []
+    given, lines = in_file(path, f" in {path}")
+    if lines:
+        raise UsageError(lines[0])
+    return given
+
+
+def _of_preset(name: str) -> list[Given]:
+    return [Given(key, value, f"preset {name}") for key, value in preset_values(name).items()]
+
+
+def _preset(given: Iterable[Given]) -> str:
+    """The preset that the settings start from.
 
     Raises
     ------
     UsageError
-        If there is no such setting; the message names those that are alike.
+        If it is unknown.
     """
-    known = {_bare(name): name for name in keys()}
-    if _bare(key) in known:
-        return known[_bare(key)]
-    by_name = {_bare(name.rpartition(".")[2]): name for name in reversed(known.values())}
-    close = [known[match] for match in difflib.get_close_matches(_bare(key), known, n=2, cutoff=0.75)]
-    close += [by_name[match] for match in difflib.get_close_matches(_bare(key.rpartition(".")[2]), by_name, n=1)]
-    hint = f"did you mean {' or '.join(dict.fromkeys(close))}?" if close else "--dump-config lists all of them"
-    raise UsageError(f"unknown setting {key!r}{where}; {hint}")
-
-
-def to_toml(settings: Settings) -> str:
-    """The complete settings as a TOML file, which `load_settings` reads back."""
-    lines: list[str] = []
-    group = ""
-    for key in keys():
-        owner, _, name = key.rpartition(".")
-        if owner != group:
-            lines += ["", f"[{owner}]"] if lines else [f"[{owner}]"]
-            group = owner
-        value = value_of(settings, key)
-        lines.append(f"{name} = {_toml_text('none' if value is None else value)}")
-    return "\n".join(lines) + "\n"
-
-
-def value_of(settings: Settings, key: str) -> Any:
-    """The value of a setting by its key."""
-    value: Any = settings
-    for step in key.split("."):
-        value = getattr(value, step)
-    return value
-
-
-def _bare(key: str) -> str:
-    """A key without what the two spellings differ in."""
-    return key.replace("_", "").lower()
-
-
-def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the settings file {path}: {error.strerror}") from error
-    except ValueError as error:  # of TOML and of the encoding
-        raise InputError(f"the settings file {path} is not TOML: {error}") from error
-
-
-def _toml_value(text: str) -> Any:
-    """What the text means in TOML; a text that means nothing there is a string."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _for_field(key: str, value: Any) -> Any:
-    """A string as the setting's type wants it: split for a list, None for an absent value."""
-    if not isinstance(value, str):
-        return value
-    *groups, name = key.split(".")
-    model: Any = Settings
-    for step in groups:
-        model = model.model_fields[step].annotation
-    annotation = model.model_fields[name].annotation
-    if value in ("none", "auto") and NoneType in get_args(annotation):
-        return None
-    if getattr(annotation, "__origin__", None) is list:
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def _toml_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_toml_text(element) for element in value)}]"
-    return repr(value)
-
-
-def _one_line(error: ValidationError) -> str:
-    """The first complaint of a validation: setting, value, rule."""
-    first = error.errors()[0]
-    key = ".".join(str(step) for step in first["loc"])
-    rule = first["msg"].removeprefix("Value error, ")
-    return f"setting {key} = {first['input']!r} is refused: {rule[:1].lower()}{rule[1:]}"
+    named = [each for each in given if each.key == PRESET]
+    if not named:
+        return PRESETS[0]
+    if named[-1].value not in PRESETS:
+        raise UsageError(f"unknown preset {named[-1].value!r} ({named[-1].source}); known are {', '.join(PRESETS)}")
+    return named[-1].value

@@ -45,12 +45,14 @@ class SimulatedPair:
     ----------
     template, science : Exposure
         Images with their sky, masks and variances.
-    stars, galaxies : Table
-        Constant sources inside the science image: ``x, y, flux, x_template, y_template, flux_template``;
-        stars also ``snr`` and ``saturated`` (in either image), galaxies ``radius, nu, e1, e2``.
+    stars : Table
+        Constant stars inside the science image: ``x, y, flux, x_template, y_template, flux_template``, ``snr`` and
+        ``saturated`` (in either image).
     transients : Table
         ``x, y, flux`` (science counts; negative: only in the template), ``snr`` (of the best detection in a
         difference whose noise is that of both images before any convolution) and ``host`` (on a galaxy).
+    galaxies : Table
+        As the stars, with ``radius, nu, e1, e2`` instead of the last two.
     config : SimulationConfig
         What was asked for.
     template_truth, science_truth : ndarray, (H, W), float32

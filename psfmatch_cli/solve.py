@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.basis import KernelBasis
-from psfmatch_cli.errors import FitError, UsageError
+from psfmatch_cli.errors import NotFiniteError, SingularSystemError, UsageError
 
 #: Relative size below which an eigenvalue counts as zero.
 _EIGENVALUE_CUT = 1e-14
@@ -192,11 +192,15 @@ def solve_symmetric(matrix: NDArray[np.float64], vector: NDArray[np.float64]) ->
 
     Raises
     ------
-    FitError
-        If the matrix or the vector is not finite, or no eigenvalue is positive.
+    NotFiniteError
+        If the matrix or the vector is not finite.
+    SingularSystemError
+        If no eigenvalue is positive. (Upstream divides by every eigenvalue that is not exactly 0, however small.)
     """
     if not (np.isfinite(matrix).all() and np.isfinite(vector).all()):
-        raise FitError("the normal equations hold values that are not finite; are there NaN pixels in the stamps?")
+        raise NotFiniteError(
+            "the normal equations hold values that are not finite; are there NaN pixels in the stamps?"
+        )
     try:
         solution, solver = _solve_cholesky(matrix, vector), "cholesky"
     except np.linalg.LinAlgError:
@@ -235,7 +239,7 @@ def _solve_deficient(matrix: NDArray, vector: NDArray) -> NDArray[np.float64]:
     values, vectors = np.linalg.eigh(matrix)
     keep = values > _EIGENVALUE_CUT * values[-1]
     if values[-1] <= 0:
-        raise FitError("the normal equations are singular: no positive eigenvalue")
+        raise SingularSystemError("the normal equations are singular: no positive eigenvalue")
     return (vectors[:, keep] / values[keep]) @ (vectors[:, keep].T @ vector)
 
 

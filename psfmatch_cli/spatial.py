@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.basis import KernelBasis
-from psfmatch_cli.errors import FitError
+from psfmatch_cli.errors import NotFiniteError
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel
-from psfmatch_cli.solve import NormalEquations, solve_attenuated, solve_symmetric
+from psfmatch_cli.solve import NormalEquations, condition_number, solve_attenuated, solve_symmetric
 
 
 @dataclass(frozen=True)
@@ -189,12 +189,17 @@ def solve_spatial(
 
     Raises
     ------
-    FitError
-        If the solution is not finite.
+    NotFiniteError
+        If the solution is not finite; the message names the first such parameter and the condition number.
+    SingularSystemError
+        If no eigenvalue of the system is positive.
     """
     parameters, solver = system.solve()
     if not np.isfinite(parameters).all():
-        raise FitError(f"the spatial solution is not finite (solver {solver}, {layout.n_parameters} parameters)")
+        raise NotFiniteError(
+            f"the spatial solution is not finite: parameter {np.argmin(np.isfinite(parameters))} of "
+            f"{layout.n_parameters}, solver {solver}, condition number {condition_number(system.matrix):.3g}"
+        )
     covariance = None
     if spread is not None:
         response = system.response()

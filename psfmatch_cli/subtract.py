@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from psfmatch_cli.errors import InputError
+from psfmatch_cli.errors import BoxMismatchError
 from psfmatch_cli.exposure import MaskedImage, remap_mask
 from psfmatch_cli.kernel import BackgroundModel
 
@@ -27,11 +27,11 @@ def subtract(target: MaskedImage, convolved: MaskedImage, background: Background
 
     Raises
     ------
-    InputError
+    BoxMismatchError
         If the two do not cover the same pixels.
     """
     if target.box != convolved.box:
-        raise InputError(f"cannot subtract: the target covers {target.box}, the convolved image {convolved.box}")
+        raise BoxMismatchError(f"cannot subtract: the target covers {target.box}, the convolved image {convolved.box}")
     planes = dict(target.with_planes(["NO_DATA"]).planes)
     mask = remap_mask(convolved.mask, convolved.planes, planes) | target.mask
     with np.errstate(invalid="ignore"):

@@ -61,7 +61,8 @@ def read_table(path: str | Path) -> Table:
         return _read_text_table(where.path, kind)
     with open_fits(where.path) as hdus:
         tables = [index for index, hdu in enumerate(hdus) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
-        index = tables[0] if tables else None
+        # An LDAC file of SExtractor has the header of the image in a table of its own, before the sources.
+        index = next((index for index in tables if hdus[index].name != "LDAC_IMHEAD"), None)
         if where.hdu is not None:
             index = find_hdu(hdus, where.hdu, where.path)
         if index not in tables:

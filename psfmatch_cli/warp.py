@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from psfmatch_cli.config import WarpConfig
-from psfmatch_cli.errors import RegistrationError, UsageError
+from psfmatch_cli.errors import NoOverlapError, RegistrationError, UsageError
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.grid import Overlap, SkyMap, determinant, find_overlap, has_sky, inside
 from psfmatch_cli.mapping import map_pixels
@@ -148,7 +148,7 @@ def _pixels(
     else:
         pixels = resample_pixels(source.masked_image, readable, mapping, config, **options)
     if not np.isfinite(pixels.image).any():
-        raise RegistrationError(
+        raise NoOverlapError(
             f"no usable pixel of {template.name} falls on {science.name}: the images touch only at their edges, or the "
             "template is masked where they overlap; choose another template"
         )

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from psfmatch_cli import cli
+from psfmatch_cli.setting_keys import PREFIX
+from psfmatch_cli.setting_sources import OTHER_VARIABLES
 
 #: The simulated FWHMs, given to save the time of measuring them.
 FWHMS = ("--template-fwhm", "3.4", "--science-fwhm", "4.6")
@@ -36,6 +38,16 @@ def pair_folder(pair, tmp_path_factory):
     write_exposure(folder / "template.fits", pair.template)
     write_exposure(folder / "science.fits", pair.science)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_in_the_environment():
+    """Tests, and the processes they start, know nothing of the settings of the one who runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in list(os.environ):
+            if variable.startswith(PREFIX) and variable not in OTHER_VARIABLES:
+                patch.delenv(variable)
+        yield
 
 
 @dataclass(frozen=True)

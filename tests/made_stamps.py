@@ -7,7 +7,8 @@ import numpy as np
 import reference_direct as direct
 from made_pairs import small_basis
 from psfmatch_cli.cutouts import Stamps
-from psfmatch_cli.fit import FitOptions, FittedStamps, fit_stamps
+from psfmatch_cli.fit import FitOptions, fit_stamps
+from psfmatch_cli.fitted import FittedStamps
 
 BASIS = small_basis(9)
 HALF, SIDE = 4, 27

@@ -15,6 +15,7 @@ from psfmatch_cli.simulation.render import MoffatShape, moffat_stamp
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import files
+import mask_policy
 import metrics
 import real_pairs
 import simulated_pairs
@@ -226,6 +227,35 @@ def test_injected_stars_are_on_empty_sky():
     assert len(x) == 5
     assert abs((out - image).sum() / (5 * stamp.sum()) - 1.0) < 1e-9
     assert min(x.min(), y.min()) >= real_pairs.MARGIN
+
+
+def test_policies_are_scored_side_by_side(tmp_path):
+    rng = np.random.default_rng(8)
+    science = 1000.0 + rng.normal(0.0, 10.0, (256, 256))
+    star = 20_000.0 * moffat_stamp(MoffatShape(4.0, 0.0, 0.0, 3.5), 0.0, 0.0, 16)
+    for y in range(50, 220, 40):
+        for x in range(50, 220, 40):
+            science[y - 16 : y + 17, x - 16 : x + 17] += star
+    files.fits.writeto(tmp_path / "science.fits", science)
+    items = {"spatialKernelSum": 0.5, "convolvedExposure": "Science", "nCandidates": 9, "nGood": 7}
+
+    def run(residual: float) -> mask_policy.Run:
+        image = rng.normal(0.0, 10.0, science.shape) + residual * (science - 1000.0)
+        planes = files.Planes(image, np.zeros(science.shape, np.int64), np.full(science.shape, 100.0), {}, None)
+        return mask_policy.Run(planes, items | {"spatialKernelOrderUsed": 1}, 2.0)
+
+    pair = real_pairs.RealPair("template.fits", "science.fits", 1e9, 4.0)
+    made = {"exclude": run(0.0), "reject": run(0.05)}
+    good, bad = mask_policy.rows_of("a", pair, tmp_path / "science.fits", made, 2.02)
+    assert abs(good["star_rms"] - 1.0) < 0.2  # some 400 pixels, and the sky's own width
+    assert bad["star_rms"] > 1.5 * good["star_rms"]
+    assert bad["star_frac"] > 1.5 * good["star_frac"]
+    assert abs(good["sky / noise"] - 1.0) < 0.05
+    assert good["sum error %"] == pytest.approx(100.0 * (2.0 / 2.02 - 1.0))
+    assert (good["kept"], good["used"], good["order"], good["seconds"]) == (9, 7, 1, 2.0)
+    only, failed = mask_policy.rows_of("a", pair, tmp_path / "science.fits", {"exclude": run(0.0), "reject": 3}, 2.0)
+    assert only["policy"] == "exclude"
+    assert failed == {"pair": "a", "policy": "reject", "kept": "failed with status 3"}
 
 
 def test_stamps_are_drawn(pair, tmp_path):

@@ -1,19 +1,18 @@
 """Which sources become candidates, why others do not, and the stamps that are cut."""
 
 import logging
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from astropy.table import Table
-from astropy.wcs import WCS
 
 from made_pairs import exposure, gaussian_stars
-from psfmatch_cli.candidates import REASONS, CandidateSet, cell_sizes, select_candidates, total_snr
+from psfmatch_cli.candidates import REASONS, CandidateSet, select_candidates, total_snr
 from psfmatch_cli.config import CandidateConfig, KernelConfig
 from psfmatch_cli.cutouts import cut_stamps
-from psfmatch_cli.errors import InputError, NoCandidatesError, UsageError
+from psfmatch_cli.errors import InputError, NoCandidatesError
 from psfmatch_cli.exposure import Box, Exposure
+from psfmatch_cli.source_entries import Footprint, table_of_entries
 
 SHAPE, KERNEL_SIZE, HALF = (200, 240), 15, 15
 #: Half side of the square that must be clean: the kernel's half side and the core.
@@ -148,6 +147,93 @@ def test_boxes_are_cut_on_both_sides_at_the_border():
     assert [made.table[k][5] for k in corners] == [85, 181, 115, 199]
 
 
+def box(made: CandidateSet, row: int = 0) -> list[int]:
+    return [int(made.table[f"box_{name}"][row]) for name in ("x0", "y0", "x1", "y1")]
+
+
+@pytest.mark.parametrize("xy0", [(0, 0), (1000, -77)])
+@pytest.mark.parametrize(
+    ("offset", "pixel"), [(-0.5, 0), (-0.49, 0), (0.0, 0), (0.49, 0), (0.5, 1), (1.0, 1)], ids=lambda value: str(value)
+)
+def test_the_stamp_is_around_the_nearest_pixel_halves_up(offset, pixel, xy0):
+    stars = [(60.0 + xy0[0], 50.0 + xy0[1])]
+    given = source_list([(stars[0][0] + offset, stars[0][1] - offset)])
+    made = select(given, *images(stars, xy0=xy0))
+    # -0.5 is rounded up, too: the pixel above it.
+    down = {-0.5: 1, -0.49: 0, 0.0: 0, 0.49: 0, 0.5: 0, 1.0: -1}[offset]
+    x, y = 60 + xy0[0] + pixel, 50 + xy0[1] + down
+    assert box(made) == [x - HALF, y - HALF, x + HALF, y + HALF]
+
+
+def test_stamps_grow_with_the_kernel_or_by_a_setting():
+    one = source_list(STARS[:1])
+    assert box(select(one, *images(), fp_grow_kernel_scaling=1.1)) == [43, 33, 77, 67]
+    fixed = select(one, *images(), scale_by_fwhm=False)
+    assert fixed.half_size == 30
+    assert box(fixed) == [30, 20, 90, 80]
+    assert box(select(one, *images(), scale_by_fwhm=False, fp_grow_pix=12, fp_grow_kernel_scaling=2)) == [
+        48,
+        38,
+        72,
+        62,
+    ]
+
+
+def footprints(*entries: Footprint) -> Table:
+    return table_of_entries(entries)
+
+
+def test_the_stamp_of_a_footprint_is_its_grown_box():
+    made = select(footprints(Footprint(Box(56, 47, 64, 53))), *images())
+    assert box(made) == [56 - HALF, 47 - HALF, 64 + HALF, 53 + HALF]
+    assert made.half_size == HALF + 4
+    fixed = select(footprints(Footprint(Box(56, 47, 64, 53))), *images(), scale_by_fwhm=False, fp_grow_pix=20)
+    assert box(fixed) == [36, 27, 84, 73]
+
+
+def test_the_source_stays_in_the_middle_of_its_stamp():
+    made = select(footprints(Footprint(Box(59, 48, 70, 51), (60.2, 50.4))), *images())
+    # 10 pixels to the right and 2 below are the farther sides.
+    assert box(made) == [60 - 10 - HALF, 50 - 2 - HALF, 60 + 10 + HALF, 50 + 2 + HALF]
+    # A box of even sides has its middle between two pixels: the upper one.
+    assert box(select(footprints(Footprint(Box(59, 49, 60, 50))), *images())) == [44, 34, 76, 66]
+
+
+def test_a_grown_footprint_is_cut_on_both_sides_at_the_border():
+    stars = [*STARS, (20.0, 100.0)]
+    made = select(footprints(Footprint(Box(12, 96, 28, 104))), *images(stars))
+    assert box(made) == [0, 96 - HALF, 40, 104 + HALF]
+
+
+def test_bad_pixels_in_a_grown_footprint_refuse_where_they_are_not_excluded():
+    template, science = images()
+    mark(science, 56 - HALF, 50, "BAD")
+    given = footprints(Footprint(Box(56, 47, 64, 53)))
+    with pytest.raises(NoCandidatesError, match="1 science-mask"):
+        select(given, template, science, mask_policy="reject")
+    assert len(select(given, template, science)) == 1
+    assert len(select(source_list(STARS[:1]), template, science, mask_policy="reject")) == 1
+
+
+@pytest.mark.parametrize("large", [Box(49, 39, 71, 61), Box(30, 50, 90, 50)], ids=["square", "narrow"])
+def test_too_large_footprints_count_by_their_central_pixel(large, caplog):
+    with caplog.at_level(logging.INFO):
+        made = select(footprints(Footprint(large, (60.0, 50.0))), *images())
+    assert box(made) == [45, 35, 75, 65]
+    assert "1 footprints are too large" in caplog.text
+    assert box(select(footprints(Footprint(Box(49, 39, 70, 60), (60.0, 50.0))), *images()))[2] == 71 + HALF
+
+
+def test_stamps_of_different_footprints_are_cut_to_one_size():
+    template, science = images()
+    given = footprints(Footprint(Box(56, 47, 64, 53)), Footprint(Box(150, 60, 150, 60)))
+    made = select(given, template, science)
+    stamps = cut_stamps(made, np.array([0, 1]), template.masked_image, science.masked_image, ["BAD"])
+    assert stamps.science.shape == (2, 2 * HALF + 9, 2 * HALF + 9)
+    assert stamps.science_usable.sum(axis=(1, 2)).tolist() == [(2 * HALF + 9) * (2 * HALF + 7), (2 * HALF + 1) ** 2]
+    np.testing.assert_array_equal(stamps.science[1, 4:-4, 4:-4], science.image[45:76, 135:166])
+
+
 def test_boxes_that_leave_too_few_fitted_pixels_are_refused():
     # A half side of 7 fits the kernel at one column of 17 pixels: fewer than two per parameter.
     stars = [*STARS, (7.0, 100.0), (8.0, 145.0), (3.0, 60.0)]
@@ -203,14 +289,6 @@ def test_ranks_follow_the_rating_within_cells():
     assert table["rating"][1] > table["rating"][2] > table["rating"][0] > 5
 
 
-def test_cells_grow_where_there_would_be_too_many_candidates():
-    region = Box(0, 0, 1279, 1279)
-    # Ten by ten cells with five candidates each are as many as may be used, or four times as many.
-    assert cell_sizes(region, KernelConfig(n_star_per_cell=5, max_candidates=500)) == (128.0, 128.0)
-    assert cell_sizes(region, KernelConfig(n_star_per_cell=5, max_candidates=125)) == (256.0, 256.0)
-    assert cell_sizes(region, KernelConfig(n_star_per_cell=0)) == (128.0, 128.0)
-
-
 def test_cells_start_at_the_first_pixel_wherever_that_is():
     moved = [(x + 1000, y - 77) for x, y in STARS]
     cells = KernelConfig(size_cell_x=64, size_cell_y=50)
@@ -219,41 +297,21 @@ def test_cells_start_at_the_first_pixel_wherever_that_is():
     assert list(made.table["cell_y"]) == [1, 1, 2, 3]
 
 
-def wcs_at(xy0=(0, 0)) -> WCS:
-    """Of array indices: RA crosses 0 inside the image."""
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype, wcs.wcs.crval = ["RA---TAN", "DEC--TAN"], [0.0, -30.0]
-    wcs.wcs.crpix, wcs.wcs.cdelt = [100.0 - xy0[0], 90.0 - xy0[1]], [-1e-4, 1e-4]
-    return wcs
+def test_candidates_are_numbered_and_keep_the_ids_of_their_sources():
+    made = select(source_list(id=["a", "b", "c", "d"]), *images()).table
+    assert list(made["id"]) == [1, 2, 3, 4]
+    assert list(made["source_id"]) == ["a", "b", "c", "d"]
+    assert list(select(source_list(), *images()).table["source_id"]) == [1, 2, 3, 4]
+    both = select(source_list(id=[1, 2, 3, 4], source_id=[9, 8, 7, 6]), *images()).table
+    assert list(both["source_id"]) == [9, 8, 7, 6]
 
 
-@pytest.mark.parametrize("xy0", [(0, 0), (500, -40)])
-def test_a_list_may_have_sky_positions_only(xy0):
-    stars = [(x + xy0[0], y + xy0[1]) for x, y in STARS]
-    template, science = images(stars, xy0=xy0)
-    science = replace(science, wcs=wcs_at())
-    x, y = np.array(STARS).T
-    ra, dec = science.wcs.all_pix2world(x, y, 0)
-    made = select(Table({"ra": ra, "dec": dec}), template, science)
-    # Degrees in double precision.
-    np.testing.assert_allclose(made.table["x"], x + xy0[0], atol=1e-6)
-    np.testing.assert_allclose(made.table["y"], y + xy0[1], atol=1e-6)
-    np.testing.assert_array_equal(made.table["ra"], ra)
-
-
-def test_sky_positions_need_a_wcs():
-    with pytest.raises(UsageError, match="the source list has only ra and dec, and the science image has no WCS"):
-        select(Table({"ra": [1.0], "dec": [2.0]}), *images())
-
-
-def test_a_list_needs_positions():
-    with pytest.raises(UsageError, match="needs the columns x and y, or ra and dec; it has id, flux"):
-        select(Table({"id": [1], "flux": [2.0]}), *images())
-
-
-def test_ids_are_kept_or_numbered():
-    assert list(select(source_list(), *images()).table["id"]) == [1, 2, 3, 4]
-    assert list(select(source_list(id=["a", "b", "c", "d"]), *images()).table["id"]) == ["a", "b", "c", "d"]
+def test_sky_positions_of_the_list_are_kept():
+    ra, dec = [10.0, 10.1, 10.2, 10.3], [-5.0, -5.1, -5.2, -5.3]
+    made = select(source_list(ra=ra, dec=dec), *images()).table
+    np.testing.assert_array_equal(made["ra"], ra)
+    np.testing.assert_array_equal(made["dec"], dec)
+    assert (made["ra"].unit, made["x"].unit) == ("deg", "pix")
 
 
 def test_an_empty_list_is_an_error():
@@ -269,7 +327,7 @@ def test_all_refused_is_an_error_with_counts():
     sources = source_list([*STARS[:3], (-5.0, 3.0)])
     with pytest.raises(NoCandidatesError, match="none of 4 sources can be a kernel candidate") as caught:
         select(sources, template, science)
-    assert caught.value.counts == {"candidates": 0, "outside": 1, "science-mask": 2, "template-mask": 1}
+    assert caught.value.counts == {"sources": 4, "candidates": 0, "outside": 1, "science-mask": 2, "template-mask": 1}
     for part in ("1 outside", "2 science-mask", "1 template-mask"):
         assert part in str(caught.value)
 
@@ -277,6 +335,40 @@ def test_all_refused_is_an_error_with_counts():
 def test_exposures_on_different_grids_are_refused():
     with pytest.raises(InputError, match="are not on one pixel grid"):
         select(source_list(), images(xy0=(1, 0))[0], images()[1])
+
+
+@pytest.mark.parametrize("radius", [1, 3, 5])
+def test_the_rated_core_is_a_setting(radius):
+    template, science = images()
+    made = select(source_list(), template, science, kernel=KernelConfig(candidate_core_radius=radius))
+    stamp = science.image[35:66, 45:76].astype(float)
+    core = science.image[50 - radius : 51 + radius, 60 - radius : 61 + radius]
+    assert made.table["rating"][0] == pytest.approx((core - np.median(stamp)).mean() / 5.0, rel=1e-6)
+    assert made.core_radius == radius
+    rating = np.asarray(made.table["rating"])
+    assert total_snr(made) == pytest.approx((2 * radius + 1) * np.sqrt((rating**2).sum()), rel=1e-12)
+
+
+def test_pixels_of_the_bad_planes_are_not_rated():
+    template, science = images()
+    plain = select(source_list(), template, science).table["rating"]
+    mark(science, 60, 50, "SUSPECT")
+    assert select(source_list(), template, science).table["rating"][0] == plain[0]
+    made = select(source_list(), template, science, kernel=KernelConfig(bad_mask_planes=["SUSPECT"]))
+    core = science.image[47:54, 57:64].astype(float)
+    level = np.median(science.image[35:66, 45:76])
+    others = (core.sum() - core[3, 3]) / 48
+    assert made.table["rating"][0] == pytest.approx((others - level) / 5.0, rel=1e-6)
+    assert made.table["rating"][1] == plain[1]
+
+
+def test_of_equal_ratings_the_last_of_the_list_comes_first():
+    stars = [(30.0, 30.0), (70.0, 40.0), (100.0, 60.0)]
+    x, y = np.array(stars).T
+    clean = [exposure(gaussian_stars(SHAPE, x, y, 2e4, 1.8), 25.0, name=name) for name in ("template", "science")]
+    made = select(source_list(stars), *clean)
+    assert len(set(made.table["rating"].tolist())) == 1, "the same pixels"
+    assert made.table["rank"].tolist() == [2, 1, 0]
 
 
 def test_the_inputs_are_unchanged():

@@ -24,7 +24,19 @@ ROOT = Path(__file__).parents[1]
 
 
 def command_of(name):
-    return import_module(f"psfmatch_cli.cli.{name}").command
+    """The command of a name, or of a path of names such as "config show"."""
+    first, *rest = name.split()
+    command = import_module(f"psfmatch_cli.cli.{first}").command
+    for step in rest:
+        command = command.commands[step]
+    return command
+
+
+def all_commands():
+    """Names of all commands, and paths of those inside them."""
+    for name in cli.COMMANDS:
+        yield name
+        yield from (f"{name} {inner}" for inner in getattr(command_of(name), "commands", ()))
 
 
 def test_version(psfmatch):
@@ -39,17 +51,18 @@ def test_the_list_of_commands(psfmatch):
     assert f"{INTERRUPTED}  interrupted; {TERMINATED}: " in out
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
+@pytest.mark.parametrize("name", list(all_commands()))
 def test_the_help_of_a_command_shows_a_line_that_is_accepted(name, psfmatch):
-    ended = psfmatch(name, "--help")
+    ended = psfmatch(*name.split(), "--help")
     assert ended.status == 0
     program, *arguments = ended.out.split("Example:")[1].split()
     assert program == "psfmatch"
     command = command_of(name)
-    command.make_context(name, arguments[1:])  # parses and checks, but does not run
+    assert arguments[: len(name.split())] == name.split()
+    command.make_context(name, arguments[len(name.split()) :])  # parses and checks, but does not run
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
+@pytest.mark.parametrize("name", list(all_commands()))
 def test_every_option_has_a_help_text_with_its_default(name):
     for option in command_of(name).params:
         if isinstance(option, SectionedOption) and not option.hidden and not option.is_flag and not option.count:
@@ -60,9 +73,11 @@ def test_every_option_has_a_help_text_with_its_default(name):
 def test_defaults_in_the_help_are_those_of_the_settings(name):
     settings = Settings()
     said = {"sigma": "10", "kernel_size": "from", "kernel_order": "auto", "background_order": "auto", "threads": "1"}
-    said["fit_background"] = "fit"
+    said |= {"fit_background": "fit", "normalize": "science", "adapt": "adapt", "strict": "no-strict"}
     said["bad_planes"] = ",".join(settings.candidates.bad_mask_planes)
-    values = {"from": None, "auto": None, "fit": True, "10": 10.0, "1": 1}
+    said["mask_policy"] = policy = settings.candidates.mask_policy
+    values = {"from": None, "auto": None, "fit": True, "10": 10.0, "1": 1, policy: policy}
+    values |= {"science": "science", "adapt": True, "no-strict": False}
     for option in command_of(name).params:
         if option.name in SETTING_OF:
             text = said[option.name]
@@ -74,7 +89,7 @@ def test_defaults_in_the_help_are_those_of_the_settings(name):
 def test_help_and_usage_errors_come_before_any_heavy_import():
     code = (
         "import sys; from psfmatch_cli.cli import exit_status; "
-        "[exit_status(line.split()) for line in ('--help', 'subtract --help', 'detect')]; "
+        "[exit_status(line.split()) for line in ('--help', 'subtract --help', 'detect', 'config show --help')]; "
         "print(sorted({'numpy', 'scipy', 'astropy', 'pydantic', 'rich', 'sep'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
@@ -84,11 +99,14 @@ def test_help_and_usage_errors_come_before_any_heavy_import():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        ([], "Missing command"),
+        (["config"], "Missing command"),
         (["nosuch"], "No such command 'nosuch'"),
         (["detect"], "Missing argument 'EXPOSURE'"),
         (["detect", "a.fits"], "Missing option '-o' / '--output'"),
         (["subtract", "a", "b", "-o", "c.fits", "--sgima", "4"], "No such option"),
         (["subtract", "a", "b", "-o", "c.fits", "--convolve", "both"], "'both' is not one of"),
+        (["subtract", "a", "b", "-o", "c.fits", "--preset", "v24"], "'v24' is not one of 'default', 'v23', 'head'"),
         (["subtract", "a", "b", "-o", "c.fits", "--template-gain", "high"], "'high' is not a valid float"),
         (["subtract", "a", "b", "-o", "c.fits", "--template-fwhm", "0"], "0 is not a positive number"),
         (["detect", "a", "-o", "c.fits", "--psf-sigma", "nan"], "nan is not a positive number"),

@@ -177,8 +177,8 @@ def test_a_run_without_candidates_leaves_its_reasons_and_can_be_repeated(files, 
     assert ended.err.startswith("psfmatch: error: none of 3 sources can be a kernel candidate")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corner.ecsv", "diff_metadata.json"]
     run = record_of(tmp_path / "diff_metadata.json")["run"]
-    assert (run["status"], run["exitCode"], run["errorType"]) == ("failed", 3, "NoCandidatesError")
-    assert run["counts"].scalars == {"candidates": 0, "outside": 1, "too-small": 2}
+    assert (run["status"], run["exitCode"], run["errorType"]) == ("failed", 3, "AllRefusedError")
+    assert run["counts"].scalars == {"sources": 3, "candidates": 0, "outside": 1, "too-small": 2}
     assert run["inputs.sources.sha256"] == describe_file(tmp_path / "corner.ecsv")["sha256"]
     assert psfmatch(*files).status == 0
     assert record_of(tmp_path / "diff_metadata.json")["run.status"] == "ok"
@@ -197,13 +197,102 @@ def test_a_crash_inside_is_recorded_and_leaves_no_products(files, psfmatch, tmp_
     def fail(*args, **kwargs):
         raise MemoryError
 
-    monkeypatch.setattr("psfmatch_cli.image_psf_match.match", fail)
+    monkeypatch.setattr("psfmatch_cli.psf_match.match", fail)
     ended = psfmatch(*files)
     assert (ended.status, ended.err) == (1, "psfmatch: error: not enough memory\n")
     assert [path.name for path in tmp_path.iterdir()] == ["diff_metadata.json"]
     document = record_of(tmp_path / "diff_metadata.json")
     assert document["run.errorType"] == "MemoryError"
     assert "subtractExposuresEndUtc" in document["psfMatch"]
+
+
+@pytest.fixture
+def calibrated(pair_folder, tmp_path):
+    """Beginning of a command line on the pair with zero points that agree with its flux ratio."""
+    for role, zero_point in (("template", 25.0), ("science", 25.0 + 2.5 * np.log10(1.25))):
+        with fits.open(pair_folder / f"{role}.fits") as hdus:
+            hdus[0].header["MAGZERO"] = (zero_point, f"of the {role}")
+            hdus[0].header["FLUXMAG0"] = 10 ** (0.4 * zero_point)
+            hdus[1].header["BUNIT"] = f"{role} adu"
+            hdus.writeto(tmp_path / f"{role}.fits")
+    return "subtract", "template.fits", "science.fits", "-o", "diff.fits", *FWHMS, *SETTINGS
+
+
+def calibration_of(path):
+    header = read_exposure(path).header
+    return header["PHOTNORM"], header["MAGZERO"], round(header["FLUXMAG0"] / 1e10, 6), header["BUNIT"]
+
+
+TEMPLATE, SCIENCE = ("TEMPLATE", 25.0, 1.0, "template adu"), ("IMAGE", pytest.approx(25.2422752), 1.25, "science adu")
+
+
+@pytest.mark.parametrize("convolved", ["template", "science"])
+@pytest.mark.parametrize(("normalize", "calibration"), [("science", SCIENCE), ("template", TEMPLATE)])
+def test_the_scale_of_the_difference_is_that_of_its_cards(
+    calibrated, convolved, normalize, calibration, psfmatch, tmp_path
+):
+    ended = psfmatch(*calibrated, "--convolve", convolved, "--normalize", normalize, "--warped", "warped.fits")
+    assert ended.status == 0
+    assert calibration_of(tmp_path / "diff.fits") == calibration
+    # The matched image has the counts of what it was matched to, the template its own.
+    assert calibration_of(tmp_path / "diff_matched.fits") == (SCIENCE if convolved == "template" else TEMPLATE)
+    assert calibration_of(tmp_path / "warped.fits") == TEMPLATE
+    header = fits.getheader(tmp_path / "diff.fits")
+    expected = 1.25 if convolved == "template" else 0.8
+    assert header["PMKEXP"] == pytest.approx(expected, rel=1e-9)
+    assert header["PMKSUM"] == header["KSUM00"] == pytest.approx(expected, rel=0.03)
+    assert f"({header['PMKSUM'] / expected:.3f} of the calibrations')" in ended.out
+    assert ("in template counts" in ended.out) == (normalize == "template")
+    document = record_of(tmp_path / "diff_metadata.json")
+    assert document["psfMatch.normalize"] == document["run.summary.normalize"] == normalize
+    assert document["psfMatch.expectedKernelSum"] == header["PMKEXP"]
+    assert document["run.settings.subtraction.normalize"] == normalize
+
+
+def test_the_scale_divides_the_pixels(files, psfmatch, tmp_path, products):
+    assert psfmatch(*files, "--normalize", "template").status == 0
+    one, two = (read_exposure(folder / "diff.fits") for folder in (products, tmp_path))
+    total = fits.getval(tmp_path / "diff.fits", "PMKSUM")
+    assert total == fits.getval(products / "diff.fits", "PMKSUM")
+    inner = np.isfinite(one.image)
+    np.testing.assert_allclose(two.image[inner] * total, one.image[inner], rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(two.variance[inner] * total**2, one.variance[inner], rtol=1e-5)
+
+
+def test_a_zero_point_that_is_wrong_is_warned_of(calibrated, psfmatch, tmp_path):
+    with fits.open(tmp_path / "science.fits", mode="update") as hdus:
+        hdus[0].header["FLUXMAG0"] = 2e10
+    ended = psfmatch(*calibrated)
+    assert ended.status == 0
+    assert "psfmatch: warning: kernel sum 1.2" in ended.err
+    assert "times that of the calibrations (2.0000); are both zero points right?" in ended.err
+
+
+def test_an_order_that_the_sources_do_not_hold_is_lowered_or_refused(files, psfmatch, tmp_path, products):
+    kernel = load_kernel(products / "diff_kernel.fits")
+    stars = kernel.candidates[kernel.candidates["status"] == "used"][:5]
+    stars["x", "y"].write(tmp_path / "five.ecsv")
+    command = (*files, "--kernel-order", "2", "--sources", "five.ecsv")
+    ended = psfmatch(*command)
+    assert ended.status == 0
+    text = "spatial order of the kernel lowered from 2 to 1: 5 good candidates"
+    assert f"psfmatch: warning: {text}\n" in ended.err
+    assert fits.getval(tmp_path / "diff.fits", "PMKORDER") == 1
+    # A line of HISTORY ends within the text.
+    start = f"psfmatch adaptation: {text.removesuffix(' good candidates')}"
+    assert start in "".join(fits.getheader(tmp_path / "diff.fits")["HISTORY"])
+    document = record_of(tmp_path / "diff_metadata.json")
+    assert document["psfMatch"].get_array("adaptations") == document["run.summary"].get_array("adaptations") == [text]
+    assert document["run"].get_array("warnings")[0] == text
+    refused = psfmatch(*command, "--no-adapt", "--strict", "--overwrite", "--metadata", "refused.json")
+    assert refused.status == 3
+    assert "psfmatch: error: the kernel is underconstrained: 5 good candidates for 6 spatial terms" in refused.err
+    assert record_of(tmp_path / "refused.json")["run.errorType"] == "UnderconstrainedError"
+
+
+def test_deconvolving_is_warned_of(files, psfmatch):
+    ended = psfmatch(*files, "--convolve", "science")
+    assert "the other choice is to convolve the template image (--convolve template)" in ended.err
 
 
 def test_images_on_different_grids_are_refused_without_warping(files, psfmatch, tmp_path, pair_folder):
@@ -216,14 +305,63 @@ def test_images_on_different_grids_are_refused_without_warping(files, psfmatch, 
     assert "different pixel grids" in ended.err
 
 
-def test_settings_come_from_file_assignments_and_options(files, psfmatch, tmp_path):
-    (tmp_path / "a.toml").write_text("[kernel]\nsizeCellX = 64\nsize_cell_y = 64\n")
-    ended = psfmatch(*files, "--config", "a.toml", "-c", "kernel.size_cell_y=80", "--kernel-size", "19", "--sigma", "8")
+def test_settings_come_from_all_sources_and_the_record_says_from_where(files, psfmatch, tmp_path, monkeypatch):
+    (tmp_path / "a.toml").write_text("[kernel]\nsizeCellX = 64\nsize_cell_y = 64\nn_star_per_cell = 4\n")
+    monkeypatch.setenv("PSFMATCH_KERNEL_N_STAR_PER_CELL", "6")
+    monkeypatch.setenv("PSFMATCH_KERNEL_SIZE_CELL_Y", "70")
+    given = (
+        "--config",
+        "a.toml",
+        "-c",
+        "kernel.size_cell_y=80",
+        "--kernel-size",
+        "19",
+        "--sigma",
+        "8",
+        "--no-fit-background",
+    )
+    ended = psfmatch(*files, *given, "-c", "kernel.fit_for_background=true")
     assert ended.status == 0
-    settings = record_of(tmp_path / "diff_metadata.json")["run.settings"]
-    assert (settings["kernel.size_cell_x"], settings["kernel.size_cell_y"]) == (64, 80)
-    assert (settings["kernel.kernel_size"], settings["detection.threshold_value"]) == (19, 8.0)
+    run = record_of(tmp_path / "diff_metadata.json")["run"]
+    expected = {
+        "kernel.size_cell_x": (64, "file a.toml"),
+        "kernel.n_star_per_cell": (6, "environment PSFMATCH_KERNEL_N_STAR_PER_CELL"),
+        "kernel.size_cell_y": (80, "option -c"),
+        "kernel.kernel_size": (19, "option --kernel-size"),
+        "detection.threshold_value": (8.0, "option --sigma"),
+        "kernel.fit_for_background": (False, "option --no-fit-background"),
+        "threads": (1, "default"),
+    }
+    assert {key: (run[f"settings.{key}"], run[f"settingSources.{key}"]) for key in expected} == expected
+    assert run["inputs.config.path"] == "a.toml"
     assert load_kernel(tmp_path / "diff_kernel.fits").kernel.size == 19
+
+
+def test_the_settings_file_and_the_preset_may_be_the_environments(files, psfmatch, tmp_path, monkeypatch):
+    (tmp_path / "a.toml").write_text("[kernel]\nfit_for_background = true\n")
+    monkeypatch.setenv("PSFMATCH_CONFIG", "a.toml")
+    monkeypatch.setenv("PSFMATCH_PRESET", "v23")
+    assert psfmatch(*files).status == 0
+    run = record_of(tmp_path / "diff_metadata.json")["run"]
+    assert run["inputs.config.sha256"] == describe_file(tmp_path / "a.toml")["sha256"]
+    assert run["settingSources.kernel.wing_gaussian"] == "preset v23"
+    assert run["settingSources.kernel.fit_for_background"] == "file a.toml"
+    history = "".join(fits.getheader(tmp_path / "diff.fits")["HISTORY"])
+    assert "psfmatch setting kernel.wing_gaussian = False" in history
+    assert "fit_for_background" not in history  # is as by default
+    kernel = load_kernel(tmp_path / "diff_kernel.fits").kernel
+    # Spring 2023: no wing Gaussian, so 15 + 6 + 6 functions. The sigma between the FWHMs is 1.316 px and comes first,
+    # the last is four times that: int(6 x 5.26) = 31.
+    assert (kernel.size, len(kernel.basis)) == (31, 27)
+
+
+def test_an_unknown_variable_is_a_usage_error(files, psfmatch, monkeypatch):
+    monkeypatch.setenv("PSFMATCH_KERNEL_KERNEL_SIZ", "21")
+    ended = psfmatch(*files)
+    assert ended.status == 2
+    assert (
+        "unknown environment variable PSFMATCH_KERNEL_KERNEL_SIZ; did you mean PSFMATCH_KERNEL_KERNEL_SIZE" in ended.err
+    )
 
 
 def test_a_wrong_setting_is_a_usage_error_with_a_hint(files, psfmatch, tmp_path):

@@ -51,3 +51,18 @@ def test_the_upstream_spelling_is_accepted():
 def test_values_out_of_range_are_refused(group, values):
     with pytest.raises(ValidationError, match="Input should be"):
         group(**values)
+
+
+@pytest.mark.parametrize(
+    ("group", "values", "expected"),
+    [
+        (KernelConfig, {"lambda_value": True}, "true and false are not allowed here"),
+        (KernelConfig, {"alard_deg_gauss": [4, True, 2]}, "true and false are not allowed here"),
+        (KernelConfig, {"alard_sig_gauss": [1.0, float("nan"), 2.0]}, "finite number"),
+        (DetectionConfig, {"threshold_value": float("inf")}, "finite number"),
+    ],
+)
+def test_truth_values_and_infinities_are_no_numbers(group, values, expected):
+    with pytest.raises(ValidationError, match=expected):
+        group(**values)
+    assert KernelConfig(use_pca_for_spatial_kernel=True).uses_pca

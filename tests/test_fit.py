@@ -11,7 +11,8 @@ from made_stamps import BASIS, COEFFICIENTS, HALF, KERNEL, SIDE, fit, make_stamp
 from psfmatch_cli.basis import alard_lupton_basis, basis_spec
 from psfmatch_cli.config import KernelConfig
 from psfmatch_cli.cutouts import Stamps
-from psfmatch_cli.fit import FitOptions, FittedStamps, fit_stamps, kernel_sum_errors, noise_equations
+from psfmatch_cli.fit import FitOptions, fit_stamps
+from psfmatch_cli.fitted import FittedStamps, kernel_sum_errors, noise_equations
 from psfmatch_cli.psf import FWHM_PER_SIGMA
 from psfmatch_cli.residuals import MAX_MODEL_ERROR, residuals
 

@@ -109,6 +109,21 @@ def test_frames_are_related():
     np.testing.assert_allclose([x, y], [79.5, 59.5], atol=1e-3)
 
 
+def test_galactic_and_equatorial_grids_are_related():
+    from astropy.coordinates import SkyCoord
+
+    science = make_wcs(SHAPE)
+    galactic = make_wcs(SHAPE)
+    there = SkyCoord(150.0, 20.0, unit="deg").galactic
+    galactic.wcs.ctype, galactic.wcs.crval = ["GLON-TAN", "GLAT-TAN"], [there.l.deg, there.b.deg]
+    galactic.wcs.radesys = ""
+    galactic.wcs.set()
+    x, y = SkyMap(science, galactic)([79.5, 100.0], [59.5, 30.0])
+    # The centres agree, the axes are turned about them.
+    np.testing.assert_allclose([x[0], y[0]], [79.5, 59.5], atol=1e-5)
+    assert np.hypot(x[1] - 79.5, y[1] - 59.5) == pytest.approx(np.hypot(20.5, 29.5), abs=1e-3)
+
+
 def test_frames_that_cannot_be_related_are_an_error():
     template, science = pair({}, {})
     template.wcs.wcs.radesys = "XYZ"

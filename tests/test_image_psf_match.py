@@ -10,11 +10,20 @@ from astropy.wcs import WCS
 from made_pairs import exposure, gaussian_pair, plane
 from psfmatch_cli.config import CandidateConfig, DetectionConfig, KernelConfig
 from psfmatch_cli.detect import Detection
-from psfmatch_cli.errors import InputError, NoCandidatesError, RegistrationError, UsageError
+from psfmatch_cli.errors import (
+    EmptySourceListError,
+    InputError,
+    NoCandidatesError,
+    RegistrationError,
+    SourceTypeError,
+    UsageError,
+)
+from psfmatch_cli.exposure import Box
 from psfmatch_cli.image_psf_match import ImagePsfMatchTask, MatchExposuresResult, SubtractExposuresResult
 from psfmatch_cli.metadata import TaskMetadata
 from psfmatch_cli.psf import FWHM_PER_SIGMA, gaussian_psf
 from psfmatch_cli.settings import Settings
+from psfmatch_cli.source_entries import Footprint
 
 METHODS = [
     "empty_metadata",
@@ -120,6 +129,50 @@ def test_candidates_of_a_list_and_of_a_search_agree(sharp):
     assert task.metadata["nCandidates"] == len(given)
     found = task.make_candidate_list(template, science, 25)
     assert len(found) == pytest.approx(len(given), abs=1)
+
+
+def test_any_form_of_a_list_gives_the_same_match(sharp):
+    template, science, stars = sharp
+    places = list(zip(stars["x"].tolist(), stars["y"].tolist(), strict=True))
+    task = ImagePsfMatchTask(Settings(kernel=KernelConfig(spatial_kernel_order=0)))
+    expected = task.match_exposures(template, science, *fwhms(2.0, 2.4), candidate_list=stars)
+    assert task.metadata["sourcePositions"] == "x, y (pixels from 0)"
+    pixels = [Box(*[int(np.floor(v + 0.5)) for v in place] * 2) for place in places]
+    forms = [
+        places,
+        np.array(places),
+        [{"source": place, "footprint": Footprint(box)} for place, box in zip(places, pixels, strict=True)],
+        task.make_candidate_list(template, science, 25, stars),
+    ]
+    for form in forms:
+        found = task.match_exposures(template, science, *fwhms(2.0, 2.4), candidate_list=form)
+        np.testing.assert_array_equal(found.psf_matching_kernel.coefficients, expected.psf_matching_kernel.coefficients)
+
+
+def test_grown_footprints_make_a_match(sharp):
+    stars = sharp[2]
+    boxes = [Box(int(x) - 3, int(y) - 2, int(x) + 3, int(y) + 2) for x, y in stars["x", "y"]]
+    footprints = [Footprint(box, (x, y)) for box, (x, y) in zip(boxes, stars["x", "y"], strict=True)]
+    result = subtracted(sharp, (2.0, 2.4), candidate_list=footprints)
+    table = result.kernel_cell_set.table
+    used = table[table["status"] == "used"]
+    grown = result.kernel_cell_set.kernel_size
+    assert (used["box_x1"] - used["box_x0"] > 2 * grown + 1).sum() > len(used) / 2, "the rest is cut at the border"
+    # As with stamps around the stars: the kernel sum is good to the noise of the stars.
+    assert result.summary["kernel_sum"] == pytest.approx(subtracted(sharp, (2.0, 2.4)).summary["kernel_sum"], rel=2e-3)
+
+
+def test_a_wrong_list_is_found_out_before_any_work(sharp):
+    template, science, _ = sharp
+    task = ImagePsfMatchTask()
+    for wrong, kind in (
+        ([], EmptySourceListError),
+        ([(1, 2), "star"], SourceTypeError),
+        ("stars.fits", SourceTypeError),
+    ):
+        with pytest.raises(kind):
+            task.match_exposures(template, science, candidate_list=wrong)
+    assert "warped" not in task.metadata
 
 
 def test_stamps_must_fix_the_parameters_of_the_configured_basis():
@@ -283,10 +336,18 @@ def test_masked_images_give_what_exposures_give(sharp):
 
 
 @pytest.mark.parametrize("method", ["match_masked_images", "subtract_masked_images"])
-@pytest.mark.parametrize("sources", [None, Table({"x": [], "y": []})], ids=["none", "empty"])
-def test_masked_images_need_sources(sharp, method, sources):
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        (None, "matching masked images needs a list of sources, got none"),
+        (Table({"x": [], "y": []}), "the source list is empty"),
+        ([], "the source list is empty"),
+    ],
+    ids=["none", "empty-table", "empty-list"],
+)
+def test_masked_images_need_sources(sharp, method, sources, message):
     template, science, _ = sharp
-    with pytest.raises(NoCandidatesError, match="matching masked images needs a list of sources, got none"):
+    with pytest.raises(EmptySourceListError, match=message):
         getattr(ImagePsfMatchTask(), method)(template.masked_image, science.masked_image, sources)
 
 
@@ -311,7 +372,7 @@ def test_different_grids_without_warping_are_an_error(sharp):
 def test_an_empty_field_is_an_error_that_says_so():
     rng = np.random.default_rng(1)
     empty = [exposure(rng.normal(size=(200, 200)), 1.0) for _ in range(2)]
-    with pytest.raises(NoCandidatesError, match="the source list is empty"):
+    with pytest.raises(NoCandidatesError, match="no source was detected on image"):
         ImagePsfMatchTask().subtract_exposures(*empty, 4.0, 5.0)
 
 
@@ -536,3 +597,19 @@ def test_a_template_with_a_gap_is_used_around_it(sharp):
     assert result.summary["reasons"]["template-mask"] > 0
     # 3e4 pixels of sky.
     assert result.summary["sky_width"] == pytest.approx(1.0, abs=0.04)
+
+
+def test_each_image_can_lose_its_own_background_first():
+    template, science, stars = gaussian_pair((2.0, 2.4), flux=(1e4, 2e4), xy0=(0, 0))
+    tilt = plane(science.shape, [300.0, 40.0, -20.0]).image(science.box)
+    science = science.with_pixels(replace(science.masked_image, image=science.image + tilt))
+    config = {"fit_for_background": False, "spatial_kernel_order": 0}
+    settings = Settings(kernel=KernelConfig(use_afw_background=True, **config))
+    result = ImagePsfMatchTask(settings).subtract_exposures(template, science, 4.7, 5.65, stars)
+    # A tilted plane of 300 counts is gone without any background in the fit; stars bias the bins by a few tenths.
+    assert abs(np.nanmedian(result.subtracted_exposure.image)) < 0.5
+    assert result.background_model(100, 100) == 0.0
+    with pytest.raises(NoCandidatesError):
+        ImagePsfMatchTask(Settings(kernel=KernelConfig(**config))).subtract_exposures(
+            template, science, 4.7, 5.65, stars
+        )

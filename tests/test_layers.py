@@ -11,6 +11,7 @@ FILES = {
     "io",
     "kernel_io",
     "tables",
+    "regions",
     "fitsfile",
     "fitswrite",
     "outputs",

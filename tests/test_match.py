@@ -308,13 +308,6 @@ def test_chebyshev_and_plain_polynomials_agree():
     assert first.background.coefficients[0] == pytest.approx(second.background.coefficients[0], abs=1e-5)
 
 
-def test_a_bad_condition_is_a_warning(clean, caplog):
-    with caplog.at_level(logging.WARNING, logger="psfmatch_cli.match"):
-        result = match(pool_of(clean, max_spatial_condition_number=10.0), 0, 1)
-    assert result.condition_number > 10.0
-    assert "the spatial system is badly conditioned: condition number" in caplog.text
-
-
 def test_a_good_match_warns_of_nothing(clean, caplog):
     with caplog.at_level(logging.INFO, logger="psfmatch_cli.match"):
         result = match(pool_of(clean), 0, 1)

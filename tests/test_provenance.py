@@ -10,7 +10,7 @@ from psfmatch_cli.errors import NoCandidatesError
 from psfmatch_cli.exposure import Exposure, MaskedImage, NoiseModel
 from psfmatch_cli.metadata import TaskMetadata
 from psfmatch_cli.provenance import RunRecord, describe_file, failure, is_failed_record, without_none
-from psfmatch_cli.settings import Settings, settings_from
+from psfmatch_cli.settings import Settings, load_settings, load_with_sources, settings_from
 
 
 @pytest.fixture
@@ -52,10 +52,18 @@ def test_the_document_has_the_tasks_and_the_run(record, tmp_path):
 
 
 def test_the_settings_of_a_record_repeat_the_run(record):
-    given = settings_from({"kernel.spatial_kernel_order": 1, "detection.stats_mask": ["SAT"]})
+    given = load_settings(overrides={"kernel.spatial_kernel_order": 1, "detection.stats_mask": ["SAT"]}, preset="head")
     record.settings = given
     stored = record.document({"status": "ok"})["run.settings"]
     assert settings_from(stored.flat()) == given
+
+
+def test_the_record_tells_where_each_setting_came_from(record):
+    loaded = load_with_sources(assignments=["kernel.spatial_kernel_order=1"])
+    record.settings, record.setting_sources = loaded.settings, loaded.sources
+    stored = record.document({"status": "ok"})["run.settingSources"]
+    assert stored["kernel.spatial_kernel_order"] == "option -c"
+    assert stored.flat() == loaded.sources
 
 
 def test_an_hdu_in_brackets_does_not_hide_the_file(tmp_path):

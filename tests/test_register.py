@@ -9,10 +9,10 @@ from astropy.wcs import WCS
 
 from made_pairs import exposure, gaussian_pair, gaussian_stars
 from psfmatch_cli.config import WarpConfig
-from psfmatch_cli.errors import RegistrationError, UsageError
+from psfmatch_cli.errors import FwhmError, RegistrationError, UsageError
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.psf import FWHM_PER_SIGMA, gaussian_psf
-from psfmatch_cli.register import Widths, fwhm_of, register
+from psfmatch_cli.register import Widths, fwhm_of, psf_of, register, warn_of_deconvolution
 
 SHAPE = (120, 140)
 
@@ -89,19 +89,25 @@ def test_the_psf_of_the_exposure_comes_next():
     assert origin == "PSF, a file"
 
 
-def test_else_stars_are_measured():
+def test_else_stars_are_measured(caplog):
     _, science, _ = gaussian_pair((2.0, 2.4), (1.0, 1.0), flux=(5e3, 2e4))
-    fwhm, origin = fwhm_of(science, None, "science")
+    with caplog.at_level(logging.INFO, logger="psfmatch_cli.register"):
+        fwhm, origin = fwhm_of(science, None, "science")
     # Twenty stars with a signal to noise ratio of hundreds.
     assert fwhm == pytest.approx(2.4 * FWHM_PER_SIGMA, rel=0.02)
     assert origin.endswith(" stars")
+    assert f"the science image (science) has no PSF: its FWHM of {fwhm:.2f} px is measured on {origin}" in caplog.text
 
 
 def test_an_image_without_stars_has_no_fwhm(caplog):
     empty = exposure(np.random.default_rng(1).normal(size=SHAPE), 1.0)
     with caplog.at_level(logging.WARNING, logger="psfmatch_cli.register"):
         assert fwhm_of(empty, None, "template") == (None, "not measurable")
-    assert "no star fit for measuring the FWHM of the template image; give it (--template-fwhm)" in caplog.text
+    text = (
+        "the template image (image) has no PSF, and no star is fit for measuring its FWHM, which stays unknown; give it"
+    )
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"{text} (--template-fwhm)" in caplog.text
 
 
 def test_widths_know_where_they_came_from(caplog):
@@ -116,3 +122,40 @@ def test_widths_know_where_they_came_from(caplog):
 def test_a_given_fwhm_must_be_positive(fwhm):
     with pytest.raises(UsageError, match="the FWHM of the science image must be a positive number of pixels"):
         fwhm_of(starry(), fwhm, "science")
+
+
+def test_two_wrong_fwhms_are_told_together():
+    with pytest.raises(FwhmError, match="the FWHM of the template and the science image must be positive numbers"):
+        Widths.of(starry(), starry(), 0.0, -2.0)
+
+
+@pytest.mark.parametrize(
+    ("template", "science", "convolve_template", "text"),
+    [
+        (3.0, 4.0, True, None),
+        (4.0, 3.0, False, None),
+        (3.0, 3.0 * 0.99, True, None),
+        (4.0, 3.0, True, "the template image (FWHM 4.00 px) to match the science image (3.00 px) is a deconvolution"),
+        (3.0, 4.0, False, "the science image (FWHM 4.00 px) to match the template image (3.00 px) is a deconvolution"),
+        (None, 3.0, True, None),
+        (4.0, None, True, None),
+    ],
+)
+def test_a_deconvolution_is_warned_of(template, science, convolve_template, text, caplog):
+    warn_of_deconvolution(Widths(template, science, "a test", "a test"), convolve_template)
+    if text is None:
+        assert caplog.records == []
+    else:
+        other = "science" if convolve_template else "template"
+        assert text in caplog.text
+        assert f"the other choice is to convolve the {other} image (--convolve {other})" in caplog.text
+
+
+def test_the_psf_of_an_exposure_or_a_gaussian_of_its_width():
+    psf = gaussian_psf(3.0)
+    assert psf_of(starry(psf=psf), 5.0, "given") is psf
+    made = psf_of(starry(), 5.0, "given")
+    # The slice FWHM of a sampled Gaussian is 1 % larger than its own.
+    assert made.fwhm == pytest.approx(5.0, rel=0.01)
+    assert made.origin == "gaussian, FWHM given"
+    assert psf_of(starry(), None, "not measurable") is None

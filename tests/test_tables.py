@@ -76,6 +76,14 @@ def test_a_table_among_several_is_named(tmp_path):
         read_table(f"{tmp_path}/a.fits[PIC]")
 
 
+def test_the_sources_of_an_ldac_file_are_found(tmp_path):
+    names = ("LDAC_IMHEAD", "LDAC_OBJECTS")
+    hdus = [fits.BinTableHDU(Table({"x": [n]}).as_array(), name=name) for n, name in enumerate(names)]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "a.fits")
+    assert read_table(tmp_path / "a.fits")["x"][0] == 1
+    assert read_table(f"{tmp_path}/a.fits[LDAC_IMHEAD]")["x"][0] == 0
+
+
 @pytest.mark.parametrize("name", ["a.txt", "a", "a.fits.zip"])
 def test_unknown_suffixes_are_refused(tmp_path, name):
     with pytest.raises(UsageError, match=r"a table file must end in .fits, .fit, .fits.gz, .ecsv, .csv"):

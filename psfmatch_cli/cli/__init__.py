@@ -23,7 +23,7 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 #: Commands in the order of the help, each in the module of its name.
-COMMANDS = ("detect", "candidates", "match", "subtract", "demo")
+COMMANDS = ("detect", "candidates", "match", "subtract", "demo", "config")
 
 
 class LazyGroup(click.Group):
@@ -40,6 +40,7 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
+    no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Exit status:

@@ -14,12 +14,15 @@ from psfmatch_cli.cli.run import running
 @options.path_argument("template")
 @options.path_argument("science")
 @options.output("Table of candidates (.fits, .ecsv or .csv)")
+@options.regions
 @options.metadata
 @options.summary
 @options.sources
 @options.direction
 @options.kernel_size
+@options.adapt
 @options.bad_planes
+@options.mask_policy
 @options.sigma
 @options.reading("template")
 @options.reading("science")
@@ -33,13 +36,17 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> None:
     inputs = {"template": template, "science": science}
     outputs = {
         "metadata": beside(output, given["metadata"], given["no_metadata"], "_metadata.json"),
+        "regions": beside(output, given["regions"], given["no_regions"], ""),
         "candidates": output,
     }
     with running("candidates", given, inputs, outputs) as run:
-        found = run.task.find_candidates(*run.read_pair(), **run.match_arguments())
+        template_exposure, science_exposure = run.read_pair()
+        found = run.task.find_candidates(template_exposure, science_exposure, **run.match_arguments())
         counts = found.counts()
         with run.writing({"n_sources": len(found.table), "kernel_size": found.kernel_size, "counts": counts}) as names:
             run.write_table(names["candidates"], found.table)
+            if "regions" in names:
+                run.write_regions(names["regions"], found, science_exposure.xy0)
         refused = [f"{n} {reason}" for reason, n in counts.items() if reason != "candidates"]
         described = f" ({', '.join(refused)})" if refused else ""
         run.say(f"candidates: {len(found)} of {len(found.table)} sources{described} -> {output}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _SUMMARY = (
     ("PMCONV", "convolved", "exposure that was convolved"),
     ("PMKSUM", "kernel_sum", "kernel sum at the image centre"),
+    ("PMKEXP", "expected_kernel_sum", "kernel sum expected from the zero points"),
     ("PMCOND", "condition_number", "condition number of the spatial system"),
     ("PMNCAND", "n_candidates", "kernel candidates"),
     ("PMNGOOD", "n_used", "candidates in the last fit"),
@@ -51,7 +52,8 @@ def match_cards(
     photometry : str
         "template" or "science": whose photometric scale the pixels have.
     """
-    values: dict[str, Any] = {card: (result.summary.get(item), comment) for card, item, comment in _SUMMARY}
+    known = {name: value for name, value in result.summary.items() if value is not None}
+    values: dict[str, Any] = {card: (known[item], comment) for card, item, comment in _SUMMARY if item in known}
     for n, coefficient in enumerate(result.background_model.coefficients, start=1):
         values[f"PMBG{n}"] = (float(coefficient), f"background coefficient {n}")
     return [
@@ -75,8 +77,8 @@ def _compatible_cards(
     ]
 
 
-def history(command: str, arguments: list[str], settings: Settings) -> list[str]:
-    """HISTORY lines: the command line, and the settings that are not the default."""
+def history(command: str, arguments: list[str], settings: Settings, adaptations: Iterable[str] = ()) -> list[str]:
+    """HISTORY lines: the command line, the settings that are not the default, what was adapted to few candidates."""
     from psfmatch_cli.settings import Settings as All
     from psfmatch_cli.settings import keys, value_of
 
@@ -86,4 +88,5 @@ def history(command: str, arguments: list[str], settings: Settings) -> list[str]
         for key in keys()
         if value_of(settings, key) != value_of(default, key)
     ]
-    return [f"psfmatch {__version__} {' '.join(arguments) or command}", *changed]
+    adapted = [f"psfmatch adaptation: {text}" for text in adaptations]
+    return [f"psfmatch {__version__} {' '.join(arguments) or command}", *changed, *adapted]

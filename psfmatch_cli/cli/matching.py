@@ -18,13 +18,17 @@ all_options = options.chain(
     options.product("kernel", "Kernel, background and candidates", "OUTPUT_kernel.fits beside it"),
     options.product("candidates", "Table of all sources with their fate in the fit", "none, it is in the kernel file"),
     options.product("warped", "Template on the science grid", "none"),
+    options.regions,
     options.metadata,
     options.summary,
     options.sources,
     options.direction,
     options.kernel_size,
     options.kernel,
+    options.adapt,
+    options.strict,
     options.bad_planes,
+    options.mask_policy,
     options.sigma,
     options.reading("template"),
     options.reading("science"),
@@ -34,7 +38,7 @@ all_options = options.chain(
 
 def further_products(output: Path, given: Mapping[str, Any]) -> dict[str, Path | None]:
     """The products of both commands besides the images, by role."""
-    suffixes = {"metadata": "_metadata.json", "kernel": "_kernel.fits", "candidates": "", "warped": ""}
+    suffixes = {"metadata": "_metadata.json", "kernel": "_kernel.fits", "candidates": "", "warped": "", "regions": ""}
     roles = {"warped": "warped template"}
     return {
         roles.get(name, name): beside(output, given[name], given[f"no_{name}"], suffix)
@@ -49,13 +53,17 @@ def write_products(
     from psfmatch_cli.cli.cards import history, match_cards
     from psfmatch_cli.io import write_exposure
     from psfmatch_cli.kernel_io import SavedKernel, save_kernel
+    from psfmatch_cli.photometry import with_scale_of
 
-    lines = history(run.record.command, run.record.arguments, run.settings)
-    matched_scale = "science" if result.convolved == "template" else "template"
+    lines = history(run.record.command, run.record.arguments, run.settings, result.summary["adaptations"])
+    matched, scale = result.matched_exposure, result.matched_to
+    if scale == "template":
+        # A file's zero point must be that of its counts.
+        matched = with_scale_of(matched, result.warped_exposure)
     exposures = {
         "warped template": (result.warped_exposure, "template"),
-        "matched image": (result.matched_exposure, matched_scale),
-        "difference": (difference, "science"),
+        "matched image": (matched, scale),
+        "difference": (difference, result.summary["normalize"]),
     }
 
     def cards(photometry: str) -> list[Any]:
@@ -63,6 +71,8 @@ def write_products(
 
     if "candidates" in names:
         run.write_table(names["candidates"], result.kernel_cell_set.table)
+    if "regions" in names:
+        run.write_regions(names["regions"], result.kernel_cell_set, result.matched_exposure.xy0)
     if "kernel" in names:
         saved = SavedKernel(
             result.psf_matching_kernel,
@@ -71,7 +81,7 @@ def write_products(
             run.settings.model_dump(),
             result.summary,
         )
-        save_kernel(names["kernel"], saved, cards=cards(matched_scale), history=lines)
+        save_kernel(names["kernel"], saved, cards=cards(scale), history=lines)
     for role, (exposure, photometry) in exposures.items():
         if role in names:
             write_exposure(names[role], exposure, cards=cards(photometry), history=lines)
@@ -82,8 +92,15 @@ def describe(summary: Mapping[str, Any]) -> str:
     return (
         f"{summary['convolved']} convolved, {summary['n_used']} of {summary['n_sources']} sources used, "
         f"kernel {summary['kernel_size']} px of order {summary['spatial_order']}, "
-        f"sum {summary['kernel_sum']:.4f}, sky width {summary['sky_width']:.3f}{_scaling(summary)}"
+        f"sum {summary['kernel_sum']:.4f}{_expectation(summary)}, "
+        f"sky width {summary['sky_width']:.3f}{_scaling(summary)}"
     )
+
+
+def _expectation(summary: Mapping[str, Any]) -> str:
+    """The kernel sum beside what the calibrations of the two exposures say."""
+    ratio = summary["kernel_sum_ratio"]
+    return "" if ratio is None else f" ({ratio:.3f} of the calibrations')"
 
 
 def _scaling(summary: dict[str, Any]) -> str:

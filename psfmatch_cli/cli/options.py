@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import click
 
+from psfmatch_cli.presets import PRESETS
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
@@ -24,6 +26,10 @@ SETTING_OF = {
     "background_order": "kernel.spatial_bg_order",
     "fit_background": "kernel.fit_for_background",
     "bad_planes": "candidates.bad_mask_planes",
+    "normalize": "subtraction.normalize",
+    "adapt": "adapt",
+    "strict": "strict",
+    "mask_policy": "candidates.mask_policy",
     "threads": "threads",
 }
 
@@ -183,13 +189,28 @@ def reading(role: str) -> Decorator:
     return chain(*made)
 
 
-sources = option(
-    "--sources",
-    section="Matching",
-    metavar="FILE",
-    help="Table of sources to take candidates from, with x, y (0-based pixels) or ra, dec (degrees); of a "
-    "table made by psfmatch candidates, those that were not refused. "
-    "[default: detected on the science exposure]",
+sources = chain(
+    option(
+        "--sources",
+        section="Matching",
+        metavar="FILE",
+        help="Sources to take candidates from: a table (.fits, .ecsv, .csv) or DS9 regions (.reg). Sky positions "
+        "(ra, dec; ALPHA_J2000, DELTA_J2000; coord_ra, coord_dec; ...) go through the science WCS; without them, or "
+        "without that, pixels are used (x, y from 0; X_IMAGE, Y_IMAGE from 1; ...). The record says which. Of a table "
+        "made by psfmatch candidates, those that were not refused. [default: detected on the science exposure]",
+    ),
+    option(
+        "--sources-columns",
+        section="Matching",
+        metavar="X,Y",
+        help="The two columns of --sources with the positions. [default: found by their names]",
+    ),
+    option(
+        "--sources-origin",
+        type=click.Choice(["0", "1"]),
+        section="Matching",
+        help="Number of the first pixel in pixel columns of --sources. [default: 0; 1 for FITS names such as X_IMAGE]",
+    ),
 )
 
 sigma = setting_option(
@@ -243,6 +264,16 @@ bad_planes = setting_option(
     help="Mask planes that disqualify a candidate. [default: NO_DATA,EDGE,SAT,BAD,CR]",
 )
 
+mask_policy = setting_option(
+    "--mask-policy",
+    type=click.Choice(["exclude", "reject"]),
+    section="Matching",
+    help="Bad pixels in a candidate's stamp that are not near its core: leave them out of the fit, or refuse the "
+    "candidate. [default: exclude]",
+)
+
+regions = product("regions", "DS9 regions (.reg) of all sources, coloured by their fate", "none")
+
 kernel = chain(
     setting_option(
         "--kernel-order",
@@ -263,11 +294,35 @@ kernel = chain(
     ),
 )
 
+normalize = setting_option(
+    "--normalize",
+    type=click.Choice(["science", "template"]),
+    section="Matching",
+    help="The exposure whose photometric scale the difference has: its counts, zero point and unit. [default: science]",
+)
+
+adapt = setting_option(
+    "--adapt/--no-adapt",
+    section="Matching",
+    help="Where candidates are few, search deeper, then lower the spatial order, and say so; or leave it. "
+    "[default: adapt]",
+)
+
+strict = setting_option(
+    "--strict/--no-strict",
+    section="Matching",
+    help="End with exit status 3 where the fit is underconstrained or badly conditioned, or warn. [default: no-strict]",
+)
+
+debugging = chain(
+    option("--debug", is_flag=True, expose_value=False, section="General", help="Show the traceback of an error."),
+    click.help_option("-h", "--help"),
+)
+
 reporting = chain(
     option("-v", "--verbose", count=True, section="General", help="Tell each stage on stderr; -vv tells more."),
     option("-q", "--quiet", count=True, section="General", help="Only errors on stderr, nothing on stdout."),
-    option("--debug", is_flag=True, section="General", help="Show the traceback of an error."),
-    click.help_option("-h", "--help"),
+    debugging,
 )
 
 
@@ -277,18 +332,26 @@ def _dump(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         from psfmatch_cli.cli.run import settings_of
         from psfmatch_cli.settings import to_toml
 
-        click.echo(to_toml(settings_of(ctx.params)), nl=False)
+        click.echo(to_toml(settings_of(ctx.params).settings), nl=False)
         ctx.exit()
 
 
-common = chain(
+settings = chain(
     option(
         "--config",
         type=click.Path(path_type=Path),
         is_eager=True,
         section="General",
         metavar="FILE.toml",
-        help="Settings file. [default: none]",
+        help="Settings file. [default: that of the environment variable PSFMATCH_CONFIG, if any]",
+    ),
+    option(
+        "--preset",
+        type=click.Choice(PRESETS),
+        is_eager=True,
+        section="General",
+        help="Settings to start from: those of upstream in spring 2023 or today, instead of the defaults. "
+        "[default: that of PSFMATCH_PRESET or the settings file, else default]",
     ),
     option(
         "-c",
@@ -297,8 +360,13 @@ common = chain(
         is_eager=True,
         section="General",
         metavar="KEY=VALUE",
-        help="One setting, such as detection.min_pixels=5; repeatable; wins over the file. [default: none]",
+        help="One setting, such as detection.min_pixels=5; repeatable, the last wins; wins over file and environment. "
+        "[default: none]",
     ),
+)
+
+common = chain(
+    settings,
     option(
         "--dump-config",
         is_flag=True,

@@ -12,9 +12,10 @@ from psfmatch_cli.provenance import is_failed_record
 
 OFF = "none"
 
-#: Roles of products that are exposures, and those that are tables; their file names need certain suffixes.
+#: Roles of products that are exposures, tables and regions; their file names need certain suffixes.
 EXPOSURES = ("matched image", "warped template", "difference")
 TABLES = ("sources", "candidates")
+REGIONS = "regions"
 
 
 def beside(main: Path, given: str | None, off: bool, suffix: str) -> Path | None:
@@ -54,6 +55,7 @@ def check(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path], over
     """
     from psfmatch_cli.fitswrite import check_suffix
     from psfmatch_cli.outputs import check_distinct, check_output
+    from psfmatch_cli.regions import check_region_suffix
     from psfmatch_cli.tables import table_format
 
     # The main product is last; its name is the one that the user typed, so it is complained of first.
@@ -65,6 +67,8 @@ def check(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path], over
             table_format(path)
         if role in EXPOSURES:
             check_suffix(path)
+        if role == REGIONS:
+            check_region_suffix(path)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +23,12 @@ from psfmatch_cli.version import __version__
 if TYPE_CHECKING:
     from astropy.table import Table
 
+    from psfmatch_cli.candidates import CandidateSet
     from psfmatch_cli.exposure import Exposure
     from psfmatch_cli.image_psf_match import ImagePsfMatchTask
     from psfmatch_cli.metadata import TaskMetadata
-    from psfmatch_cli.settings import Settings
+    from psfmatch_cli.settings import LoadedSettings, Settings
+    from psfmatch_cli.source_list import SourceList
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +61,9 @@ def running(
             files = {**inputs, **_further_inputs(given, inputs)}
             products.check(outputs, files.values(), given["overwrite"])
             may_write_record = True
-            record.settings = run.settings = settings_of(given)
+            loaded = settings_of(given)
+            record.settings = run.settings = loaded.settings
+            record.setting_sources = loaded.sources
             for role, path in files.items():
                 record.add_input(role, path)
             yield run
@@ -129,18 +134,21 @@ class Run:
         except UsageError as error:
             raise UsageError(f"options of the {role or 'input'} exposure: {error}") from error
 
-    def read_sources(self) -> Table | None:
-        """The user's own sources, or None; of a candidates table those that were not refused."""
-        if self.given["sources"] is None:
+    def read_sources(self) -> SourceList | None:
+        """The user's own sources and how to read their positions, or None."""
+        path, columns, origin = (self.given[name] for name in ("sources", "sources_columns", "sources_origin"))
+        if path is None:
+            if columns is not None or origin is not None:
+                raise UsageError(
+                    "--sources-columns and --sources-origin are for the file of --sources, which is missing"
+                )
             return None
+        from psfmatch_cli.regions import is_region_file, read_regions
+        from psfmatch_cli.source_list import SourceList
         from psfmatch_cli.tables import read_table
 
-        table = read_table(self.given["sources"])
-        if "status" in table.colnames:
-            kept = table["status"] != "refused"
-            log.info("%s: %d of %d sources were not refused", self.given["sources"], kept.sum(), len(table))
-            table = table[kept]
-        return table
+        table = read_regions(path) if is_region_file(path) else read_table(path)
+        return SourceList(table, column_pair(columns), None if origin is None else int(origin), path)
 
     def match_arguments(self) -> dict[str, Any]:
         """Arguments of the task's match methods after the two exposures."""
@@ -171,10 +179,20 @@ class Run:
 
     def write_table(self, path: Path, table: Table) -> None:
         """Write a table with the cards that say how it was made."""
-        from psfmatch_cli.outputs import provenance_cards
         from psfmatch_cli.tables import write_table
 
-        write_table(path, table, cards=provenance_cards(__version__, self.inputs, self.settings.model_dump()))
+        write_table(path, table, cards=self._cards())
+
+    def write_regions(self, path: Path, candidates: CandidateSet, xy0: tuple[int, int]) -> None:
+        """Write the candidates as circles of the kernel's size, with comments that say how they were made."""
+        from psfmatch_cli.regions import write_regions
+
+        write_regions(path, candidates.table, xy0, candidates.kernel_size / 2, cards=self._cards())
+
+    def _cards(self) -> list[Any]:
+        from psfmatch_cli.outputs import provenance_cards
+
+        return provenance_cards(__version__, self.inputs, self.settings.model_dump())
 
     def write_failure(self, error: BaseException) -> None:
         """Write the record of a run that failed."""
@@ -201,12 +219,32 @@ class Run:
             click.echo(line)
 
 
-def settings_of(given: Mapping[str, Any]) -> Settings:
-    """Settings from the file, the assignments and the options that stand for settings."""
-    from psfmatch_cli.settings import load_settings
+def settings_of(given: Mapping[str, Any]) -> LoadedSettings:
+    """Settings from preset, file, environment, assignments and the options that stand for settings.
+
+    Parameters
+    ----------
+    given : mapping
+        Values of the options, None for one that was not given.
+    """
+    from psfmatch_cli.setting_sources import PRESET
+    from psfmatch_cli.settings import load_with_sources
 
     options = {key: given[name] for name, key in SETTING_OF.items() if given.get(name) is not None}
-    return load_settings(given["config"], given["assignments"], options)
+    labels = {key: _label(name, given.get(name)) for name, key in SETTING_OF.items()}
+    return load_with_sources(
+        given["config"],
+        given["assignments"],
+        options,
+        preset=given["preset"],
+        environment=os.environ,
+        labels=labels | {PRESET: "option --preset"},
+    )
+
+
+def _label(name: str, value: Any) -> str:
+    """An option as the user writes it, for the source of a setting."""
+    return f"option --{'no-' if value is False else ''}{name.replace('_', '-')}"
 
 
 def mask_map(text: str | None) -> dict[int, str] | None:
@@ -231,9 +269,29 @@ def mask_map(text: str | None) -> dict[int, str] | None:
     return planes
 
 
+def column_pair(text: str | None) -> tuple[str, str] | None:
+    """Names of two columns, from a text such as "X_IMAGE,Y_IMAGE".
+
+    Raises
+    ------
+    UsageError
+        If these are not two names.
+    """
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(","))
+    if len(names) != 2 or not all(names):
+        raise UsageError(f'two columns are given as "X,Y", such as "X_IMAGE,Y_IMAGE", got {text!r}')
+    return names
+
+
 def _further_inputs(given: Mapping[str, Any], exposures: Mapping[str, Path]) -> dict[str, Path]:
-    """Files besides the exposures that the options name, by role."""
-    names = ["config", "sources"]
+    """Files besides the exposures that the options name, by role; the settings file may be the environment's."""
+    from psfmatch_cli.setting_sources import settings_file
+
+    names = ["sources"]
     for role in exposures:
         names += [f"{role}_{kind}" if f"{role}_{kind}" in given else kind for kind in _FILES]
-    return {name: Path(given[name]) for name in names if given.get(name) is not None}
+    files = {"config": settings_file(given["config"], os.environ)}
+    files |= {name: Path(given[name]) for name in names if given.get(name) is not None}
+    return {name: path for name, path in files.items() if path is not None}

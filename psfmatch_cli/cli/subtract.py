@@ -15,11 +15,13 @@ from psfmatch_cli.cli.run import running
 @options.path_argument("science")
 @options.output("Difference exposure (.fits, .fits.gz or .fits.fz)")
 @options.product("matched", "Matched exposure, see psfmatch match", "OUTPUT_matched.fits beside it")
+@options.normalize
 @matching.all_options
 def command(template: Path, science: Path, output: Path, **given: Any) -> None:
     """Subtract TEMPLATE from SCIENCE after matching their PSFs.
 
-    The difference is on the science grid and in science counts; a source that is new in SCIENCE is positive.
+    The difference is on the science grid and, unless told otherwise, in science counts; a source that is new in
+    SCIENCE is positive.
     Its mask and variance planes cover both exposures.
     """
     inputs = {"template": template, "science": science}
@@ -32,4 +34,5 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> None:
         result = run.task.subtract_exposures(*run.read_pair(), **run.match_arguments())
         with run.writing(result.summary) as names:
             matching.write_products(run, names, result, result.subtracted_exposure)
-        run.say(f"subtract: {matching.describe(result.summary)} -> {output}")
+        scale = "" if result.normalize == "science" else f", in {result.normalize} counts"
+        run.say(f"subtract: {matching.describe(result.summary)}{scale} -> {output}")

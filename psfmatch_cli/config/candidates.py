@@ -20,12 +20,14 @@ class CandidateConfig(Group):
         "exclude", description="bad pixels far from the core: leave them out of the fit, or refuse the candidate"
     )
     core_radius: int = Field(4, ge=1, description="pixels around the centre that must be fitted, if policy is exclude")
-    scale_by_fwhm: bool = Field(True, description="half side of a stamp from the kernel; off: fp_grow_pix")
-    fp_grow_kernel_scaling: float = Field(1.0, ge=1, description="half side of a stamp, kernel sides")
+    scale_by_fwhm: bool = Field(
+        True, description="growth of a source, or its footprint, to its stamp from the kernel; off: fp_grow_pix"
+    )
+    fp_grow_kernel_scaling: float = Field(1.0, ge=1, description="that growth on each side, in kernel sides")
     fp_grow_pix: int = Field(
         30,
         ge=10,
-        description="half side of a stamp if scale_by_fwhm is off, and growth by the footprint finder, pixels",
+        description="growth on each side if scale_by_fwhm is off, and by the footprint finder, pixels",
     )
     min_snr: float = Field(10.0, ge=0, description="smallest signal to noise ratio of a candidate's flux")
     finder: Literal["sources", "footprints"] = Field(
@@ -42,5 +44,9 @@ class CandidateConfig(Group):
     )
     fp_npix_min: int = Field(5, ge=5, description="smallest footprint of the footprint finder, pixels")
     fp_npix_max: int = Field(
-        500, ge=1, le=500, description="footprints of more pixels are replaced by their central pixel before growing"
+        500,
+        ge=1,
+        le=500,
+        description="footprints of more pixels (of a list of footprints: in the square of the longer side) are "
+        "replaced by their central pixel before growing",
     )

@@ -24,10 +24,12 @@ class Detector:
         Electrons.
     saturation : float
         Counts at which a pixel is full.
-    cosmic_rays, dead_pixels, unflagged : int
-        Numbers in the image; `unflagged` further cosmic rays are not in the mask.
+    cosmic_rays, dead_pixels : int
+        Numbers in the image.
     bad_columns : int
         Number of columns of garbage.
+    unflagged : int
+        Further cosmic rays, which are not in the mask.
     variance_from : {'image', 'expected'}
         Variance plane from the noisy image, as pipelines make it, or from the noise-free one.
     """

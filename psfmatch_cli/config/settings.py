@@ -1,0 +1,29 @@
+"""All settings together."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from psfmatch_cli.config.base import Group
+from psfmatch_cli.config.candidates import CandidateConfig
+from psfmatch_cli.config.detection import DetectionConfig
+from psfmatch_cli.config.kernel import KernelConfig
+from psfmatch_cli.config.subtraction import SubtractionConfig
+from psfmatch_cli.config.warp import WarpConfig
+
+
+class Settings(Group):
+    """Every setting of psfmatch, by stage."""
+
+    threads: int = Field(1, ge=1, description="threads of the Fourier transforms")
+    adapt: bool = Field(
+        True,
+        description="with too few candidates, detect again at a lower threshold, then lower the spatial order; off: an "
+        "error",
+    )
+    strict: bool = Field(False, description="make warnings about an under-constrained or badly conditioned fit errors")
+    detection: DetectionConfig = DetectionConfig()
+    warp: WarpConfig = WarpConfig()
+    candidates: CandidateConfig = CandidateConfig()
+    kernel: KernelConfig = KernelConfig()
+    subtraction: SubtractionConfig = SubtractionConfig()

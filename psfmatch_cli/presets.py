@@ -1,0 +1,104 @@
+"""Presets: the settings that make the method that of a version of the upstream task.
+
+What upstream has a setting for is taken from its table; what it has none for is listed here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from psfmatch_cli.errors import UsageError
+from psfmatch_cli.upstream import ABSENT, SAME, UPSTREAM, VERSIONS, UpstreamField
+
+#: Names of the presets; the first is that of no preset.
+PRESETS = ("default", *VERSIONS)
+
+
+@dataclass(frozen=True)
+class OwnSetting:
+    """A setting that upstream does not have, and the value that makes the method upstream's.
+
+    Parameters
+    ----------
+    note : str
+        What upstream does instead.
+    v23, head : Any
+        None: no preset sets it.
+    """
+
+    note: str
+    v23: Any = None
+    head: Any = SAME
+
+    def default(self, version: str) -> Any:
+        """The value for a version."""
+        return self.v23 if version == "v23" or self.head is SAME else self.head
+
+
+_BIN_WEIGHT = OwnSetting("upstream weights by the standard error", "error")
+
+#: Settings that upstream has no field for in every version, by key.
+OWN: dict[str, OwnSetting] = {
+    "threads": OwnSetting("does not change the result"),
+    "adapt": OwnSetting("upstream fails where it has no candidates, and keeps its orders", False),
+    "strict": OwnSetting("upstream only warns", False),
+    "detection.deblend": OwnSetting("a footprint is one source upstream", False),
+    "detection.deblend_contrast": OwnSetting("used with deblend"),
+    "detection.deblend_thresholds": OwnSetting("used with deblend"),
+    "detection.background.weight_by": _BIN_WEIGHT,
+    "detection.temp_local_background.weight_by": _BIN_WEIGHT,
+    "detection.temp_wide_background.weight_by": _BIN_WEIGHT,
+    "warp.max_lost_weight": OwnSetting("upstream, a NaN makes every pixel NaN whose kernel it touches", 0.0),
+    "warp.registration_tolerance": OwnSetting("upstream compares the grids exactly"),
+    "candidates.mask_policy": OwnSetting("upstream, any bad pixel in its stamp disqualifies a candidate", "reject"),
+    "candidates.core_radius": OwnSetting("used with mask_policy exclude"),
+    "candidates.min_snr": OwnSetting("upstream asked for none in v23, today it wants 10 to 500", 0.0, 10.0),
+    "candidates.finder": OwnSetting("footprints is the finder of upstream's older versions", "sources"),
+    "kernel.richer_deg_gauss": OwnSetting("upstream tries one basis", ()),
+    "kernel.wing_gaussian": OwnSetting("upstream has no such Gaussian", False),
+    "kernel.alard_sigma_rule": OwnSetting("each version has its own rule", "v23", "head"),
+    "kernel.kernel_size_per_fwhm": OwnSetting("upstream's size follows from the Gaussians alone", 0.0),
+    "kernel.spatial_regularization": OwnSetting("upstream regularises the candidates' fits alone", False),
+    "kernel.refine_background": OwnSetting("upstream takes the background from the candidates", False),
+    "kernel.correct_noise_bias": OwnSetting("upstream leaves the noise in the normal equations", False),
+    "kernel.max_candidates": OwnSetting("upstream had no limit in v23", 1_000_000),
+    "kernel.kernel_sum_errors": OwnSetting("upstream clips by the scatter of the sums alone", False),
+    "subtraction.normalize": OwnSetting("upstream's difference is in science counts", "science"),
+    "subtraction.scale_variance": OwnSetting("upstream did not in v23", False),
+}
+
+
+def preset_values(name: str) -> dict[str, Any]:
+    """Value of every setting that a preset sets, by key; none for ``default``.
+
+    A field that the version has decides first; then what stands for the method of a version without a field;
+    then the fields that the version has lost. Of the two sets of upstream, that for alard-lupton comes first.
+
+    Raises
+    ------
+    UsageError
+        If there is no such preset.
+    """
+    if name not in PRESETS:
+        raise UsageError(f"unknown preset {name!r}; known are {', '.join(PRESETS)}")
+    if name not in VERSIONS:
+        return {}
+    fields = [field for field in UPSTREAM if field.key is not None]
+    present = {field: field.default(name) is not ABSENT for field in fields}
+    values: dict[str, Any] = {}
+    for field in fields:
+        if present[field]:
+            values.setdefault(field.key, in_our_terms(field, name))
+    for key, own in OWN.items():
+        if own.default(name) is not None:
+            values.setdefault(key, own.default(name))
+    for field in fields:
+        if not present[field] and field.v23 is not ABSENT:
+            values.setdefault(field.key, in_our_terms(field, "v23"))
+    return values
+
+
+def in_our_terms(field: UpstreamField, version: str) -> Any:
+    """Upstream's default as a value of the setting here."""
+    return field.default(version) if field.here is SAME else field.here

@@ -1,0 +1,80 @@
+"""Ratings, cells and the order in which candidates of a cell are visited."""
+
+from bisect import bisect_left
+
+import numpy as np
+import pytest
+
+from made_pairs import exposure
+from psfmatch_cli.config import KernelConfig
+from psfmatch_cli.exposure import Box
+from psfmatch_cli.rating import cell_sizes, cells_of, core_significance, ranks, worse_neighbours
+
+
+def test_the_rating_is_the_mean_significance_above_the_local_level():
+    image = np.full((11, 11), 1000.0)
+    image[3:8, 3:8] = 1030.0
+    stamp = exposure(image, 9.0).masked_image
+    everything = np.ones(image.shape, bool)
+    assert core_significance(stamp, everything, 2) == 10.0
+    assert core_significance(stamp, everything, 3) == pytest.approx(10.0 * 25 / 49)
+    # Beyond the stamp: all of it.
+    assert core_significance(stamp, everything, 20) == pytest.approx(10.0 * 25 / 121)
+
+
+def test_pixels_without_a_noise_and_unusable_ones_do_not_count():
+    image = np.zeros((7, 7))
+    image[3, 3], image[3, 4], image[2, 3] = 30.0, 60.0, 90.0
+    stamp = exposure(image, 9.0).masked_image
+    stamp.variance[3, 4] = 0.0
+    usable = np.ones(image.shape, bool)
+    usable[2, 3] = False
+    assert core_significance(stamp, usable, 1) == pytest.approx(10.0 / 7)
+    assert np.isnan(core_significance(stamp, np.zeros(image.shape, bool), 1))
+
+
+def test_ranks_are_those_of_upstreams_insertion():
+    """Each candidate goes before the first of its cell that is not better."""
+    rng = np.random.default_rng(1)
+    cell_x, cell_y = rng.integers(0, 3, (2, 200))
+    rating = rng.integers(0, 6, 200).astype(float)
+    lists: dict[tuple[int, int], list[int]] = {}
+    for n, cell in enumerate(zip(cell_x, cell_y, strict=True)):
+        kept = lists.setdefault(cell, [])
+        kept.insert(bisect_left([-rating[k] for k in kept], -rating[n]), n)
+    expected = np.empty(200, int)
+    for kept in lists.values():
+        expected[kept] = np.arange(len(kept))
+    np.testing.assert_array_equal(ranks(cell_x, cell_y, rating), expected)
+
+
+def test_cells_grow_where_there_would_be_too_many_candidates():
+    region = Box(0, 0, 1279, 1279)
+    # Ten by ten cells with five candidates each are as many as may be used, or four times as many.
+    assert cell_sizes(region, KernelConfig(n_star_per_cell=5, max_candidates=500)) == (128.0, 128.0)
+    assert cell_sizes(region, KernelConfig(n_star_per_cell=5, max_candidates=125)) == (256.0, 256.0)
+    assert cell_sizes(region, KernelConfig(n_star_per_cell=0)) == (128.0, 128.0)
+
+
+def test_a_candidate_is_in_the_cell_of_its_nearest_pixel():
+    region, kernel = Box(-10, 20, 189, 299), KernelConfig(size_cell_x=64, size_cell_y=100)
+    x = np.array([-10.5, 53.4, 53.5, 53.6, 189.4, 117.0])
+    y = np.array([19.5, 119.4, 119.5, 299.4, 20.0, 219.9])
+    column, row = cells_of(x, y, region, kernel)
+    # 200 by 280 pixels: four by three cells, the last ones cut.
+    assert column.tolist() == [0, 0, 1, 1, 3, 1]
+    assert row.tolist() == [0, 0, 1, 2, 0, 2]
+
+
+def test_the_better_of_neighbours_is_kept():
+    x, y = np.array([0.0, 5.0, 10.0, 50.0, 53.0]), np.zeros(5)
+    # The second loses to the first and so refuses the third no more.
+    assert worse_neighbours(x, y, np.array([3.0, 2.0, 1.0, 4.0, 4.0]), 6.0).tolist() == [
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert worse_neighbours(x[:1], y[:1], np.ones(1), 6.0).tolist() == [False]
+    assert worse_neighbours(x[:0], y[:0], np.ones(0), 6.0).tolist() == []
