@@ -36,14 +36,14 @@ class FileFacts:
         HDU or file of each plane that was read: ``image``, ``mask``, ``variance``, ``psf``...
     quantities : mapping of str to Fact
         ``gain``, ``exposure_time``, ``zero_point``, ``fwhm`` (in pixels)...; what no header says is not in it.
-    files : tuple of str
-        Further files that were read because they lie beside it.
+    files : mapping of str to str
+        Path of each further file that was read because it lies beside this one, by what it holds.
     """
 
     layout: str = ""
     planes: Mapping[str, str] = field(default_factory=dict)
     quantities: Mapping[str, Fact] = field(default_factory=dict)
-    files: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def number(self, name: str) -> float | None:
         """Value of a quantity that is a number, or None."""

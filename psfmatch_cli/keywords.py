@@ -68,13 +68,16 @@ QUANTITIES: dict[str, Quantity] = {
 
 @dataclass(frozen=True)
 class Found:
-    """The value of a quantity, the card or cards that it came from, and how that is told."""
+    """The value of a quantity, and the card or cards that it came from; none for one that the user gave."""
 
     value: Any
     cards: tuple[str, ...]
 
     @property
     def source(self) -> str:
+        """How that is told."""
+        if not self.cards:
+            return "option"
         return ("mean of header " if len(self.cards) > 1 else "header ") + ", ".join(self.cards)
 
 
@@ -87,17 +90,22 @@ class Cards:
     header : mapping
     named : mapping of str to str
         Card of each quantity that the user named.
+    given : mapping of str to float
+        Values that the user gave; they win.
     """
 
     header: Mapping[str, Any]
     named: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, float] = field(default_factory=dict)
 
     def names(self, quantity: str) -> tuple[str, ...]:
         """Cards to look at, in order."""
         return (self.named[quantity],) if quantity in self.named else QUANTITIES[quantity].cards
 
     def number(self, quantity: str) -> Found | None:
-        """The first positive finite number, or None."""
+        """The value that was given, else the first positive finite number, or None."""
+        if quantity in self.given:
+            return Found(self.given[quantity], ())
         for name in self.names(quantity):
             number = card_number(self.header, name)
             if number is not None:

@@ -104,7 +104,8 @@ def open_exposure(hdus: fits.HDUList, source: FitsPath, options: ReadOptions, wh
         # The counts will be linear: what is written with these cards would be scaled once more when it is read.
         for name in ASINH_CARDS:
             del header[name]
-    cards = Cards(header, options.keywords or {})
+    given = {} if options.exposure_time is None else {"exposure_time": options.exposure_time}
+    cards = Cards(header, options.keywords or {}, given)
     cards.check_named(where)
     wcs = _wcs(hdus, image, header, source, where)
     return Opened(

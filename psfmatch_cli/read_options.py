@@ -39,6 +39,8 @@ class ReadOptions:
         Of the PSF, pixels.
     psf : str or Path, optional
         Image of the PSF, or a PSFEx model.
+    exposure_time : float, optional
+        Seconds.
     zero_point : float, optional
         Magnitude of one count.
     band : str, optional
@@ -65,6 +67,7 @@ class ReadOptions:
     pedestal: float | None = None
     fwhm: float | None = None
     psf: str | Path | None = None
+    exposure_time: float | None = None
     zero_point: float | None = None
     band: str | None = None
 
@@ -74,7 +77,7 @@ class ReadOptions:
         self._check_names()
 
     def _check_numbers(self) -> None:
-        for name in ("gain", "fwhm"):
+        for name in ("gain", "fwhm", "exposure_time"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{name} must be a positive number, got {value}")

@@ -176,7 +176,7 @@ def file_facts(opened: Opened, quantities: dict[str, Fact], psf: Psf | None) -> 
         layout=opened.layout.name,
         planes=_planes(opened, psf),
         quantities={**quantities, **_geometry_facts(opened)},
-        files=tuple(str(companion.file.path) for companion in opened.companions.values()),
+        files={role: str(companion.file.path) for role, companion in opened.companions.items()},
     )
 
 
