@@ -69,6 +69,7 @@ _HOMES = {
             "OutputError",
             "UsageError",
             "FwhmError",
+            "SourceTypeError",
             "NoCandidatesError",
             "EmptySourceListError",
             "NoSourcesError",

@@ -1,95 +1,22 @@
-"""Background of an image: clipped statistics of bins and a Chebyshev surface through them.
-
-The clipped mean and standard deviation are three passes at 3 sigma: the first around the median with
-the width of the quartiles, the other two around the last clipped mean. Every pass starts again from
-all values. In a crowded bin the mean stays biased high by the stars it cannot tell from the sky;
-for detection that is harmless.
-"""
+"""Background of an image: clipped statistics of bins, and a surface or an interpolation through them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from psfmatch_cli.background_bins import Bins, measure_bins
+from psfmatch_cli.background_surface import fit_surface, interpolate_bins
+from psfmatch_cli.clipping import clipped_mean_std
 from psfmatch_cli.config import BackgroundConfig
 from psfmatch_cli.errors import FitError, InputError
 from psfmatch_cli.exposure import Box, Exposure, MaskedImage
-from psfmatch_cli.kernel import BackgroundModel, SpatialModel
 
 log = logging.getLogger(__name__)
-
-CLIP_SIGMA = 3.0
-CLIP_ITERATIONS = 3
-#: Half of the interquartile range of a Gaussian is 0.6745 sigma, so sigma = 0.7413 (Q3 - Q1).
-SIGMA_PER_IQR = 0.741301109252802
-#: Singular values below this fraction of the largest mean that the bins do not fix the surface.
-RANK_TOLERANCE = 1e-6
-
-
-@dataclass(frozen=True)
-class ClippedStats:
-    """Clipped mean, unbiased standard deviation and number of the values kept."""
-
-    mean: float
-    std: float
-    n: int
-
-
-def clipped_mean_std(values: ArrayLike) -> ClippedStats:
-    """Mean and standard deviation after three passes of 3 sigma clipping.
-
-    Parameters
-    ----------
-    values : array-like
-        Any shape; values that are not finite are left out.
-
-    Returns
-    -------
-    ClippedStats
-        ``std`` is 0 if the quartiles are equal (then only values equal to the median are kept) and
-        NaN if a single value is kept.
-
-    Raises
-    ------
-    InputError
-        If no value is finite.
-    """
-    v = np.asarray(values).ravel()
-    v = np.sort(v[np.isfinite(v)]).astype(np.float64)
-    if not v.size:
-        raise InputError("clipped statistics need at least one finite value, got none")
-    first, center, third = sorted_quartiles(v)
-    spread = SIGMA_PER_IQR * (third - first)
-    mean, std, n = center, spread, len(v)
-    for _ in range(CLIP_ITERATIONS):
-        width = CLIP_SIGMA * (std if n > 1 else spread)
-        # Sorted values: those kept are one slice.
-        kept = v[np.searchsorted(v, center - width, "left") : np.searchsorted(v, center + width, "right")]
-        n = len(kept)
-        if n:
-            mean = center = float(kept.mean())
-        std = _unbiased_std(kept, mean)
-    return ClippedStats(mean, std, n)
-
-
-def sorted_quartiles(ordered: NDArray) -> tuple[float, float, float]:
-    """First quartile, median and third quartile of sorted values, linear at index q (n - 1)."""
-    at = np.array([0.25, 0.5, 0.75]) * (len(ordered) - 1)
-    first, middle, third = np.interp(at, np.arange(len(ordered)), ordered)
-    return float(first), float(middle), float(third)
-
-
-def _unbiased_std(values: NDArray, mean: float) -> float:
-    if len(values) < 2:
-        return float("nan")
-    # Not np.dot: threads of a linear algebra library cost more than they save at the size of a bin.
-    return float(np.sqrt(np.square(values - mean).sum() / (len(values) - 1)))
 
 
 @dataclass(frozen=True)
@@ -100,78 +27,82 @@ class BackgroundFit:
     ----------
     image : ndarray, (H, W), float32
         Background of every pixel, counts.
-    kind : {'chebyshev', 'median'}
-        ``median``: the surface could not be fitted; one number is used everywhere.
+    kind : {'chebyshev', 'akima_spline', 'natural_spline', 'linear', 'constant', 'median', 'none'}
+        How it was made, after reduction to what the bins allow. ``median``: nothing could be fitted, and one number
+        is used everywhere.
     n_bins : int
         Bins that took part.
     order : int
-        Order of the surface after its reduction to what the bins allow.
+        Order of the surface after its reduction; 0 for anything else.
     rms : float
         Median over the bins of the clipped standard deviation: the sky noise of a pixel (and the slope
         of the sky within a bin), counts.
     """
 
     image: NDArray[np.float32]
-    kind: Literal["chebyshev", "median"]
+    kind: str
     n_bins: int
     order: int
     rms: float
 
 
-@dataclass(frozen=True)
-class _Bins:
-    """Statistics of the bins that have pixels: centre (parent), value, its standard error, pixel noise."""
-
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    value: NDArray[np.float64]
-    error: NDArray[np.float64]
-    std: NDArray[np.float64]
-    per_axis: tuple[int, int]
-
-
 def fit_background(masked_image: MaskedImage, config: BackgroundConfig | None = None) -> BackgroundFit:
-    """Chebyshev surface through the clipped means of bins.
+    """Background from the clipped means of bins: a Chebyshev surface, or an interpolation.
 
-    The order is lowered to what the number of bins allows. Pixels that are not finite never count.
-    If the surface cannot be fitted, the median of the unmasked pixels stands in, with a warning.
+    What the number of bins does not allow is reduced, as the settings say. If no bin can be used, the median of the
+    unmasked pixels stands in, with a warning.
 
     Parameters
     ----------
     masked_image : MaskedImage
         Not changed.
     config : BackgroundConfig, optional
-        Bin size, statistic, order, weights and ignored mask planes.
+        Bin size, statistic, order or interpolation, weights and ignored mask planes.
 
     Raises
     ------
     InputError
         If no pixel is usable.
+    FitError
+        If there are too few bins and the settings ask for an error then.
     """
     config = config or BackgroundConfig()
-    good = usable_pixels(masked_image, config.ignored_pixel_mask)
+    ignored = masked_image.flagged(_telling(masked_image, config.ignored_pixel_mask))
+    finite = np.isfinite(masked_image.image)
+    good = finite & ~ignored
     if not good.any():
         raise InputError(
             f"no unmasked pixel for the background: all {good.size} pixels are not finite or have one of the planes "
             f"{', '.join(config.ignored_pixel_mask)}; check the mask or change ignored_pixel_mask"
         )
-    bins = _measure_bins(masked_image, good, config)
-    rms = float(np.median(bins.std))
+    if config.algorithm == "NONE":
+        # The bins are for the sky noise alone: as many as there are will do.
+        config = config.model_copy(update={"undersample_style": "REDUCE_INTERP_ORDER"})
+    bins = measure_bins(masked_image, good, config, spoilt=None if config.is_nan_safe else ~(finite | ignored))
+    rms = bins.typical_std
+    if not np.isfinite(rms):  # bins of one pixel each
+        rms = clipped_mean_std(masked_image.image[good]).std
     try:
-        model, used = _fit_surface(bins, masked_image.box, config)
+        return _through(bins, rms, masked_image.box, config)
     except FitError as error:
         return _median_background(masked_image, good, rms, error)
-    return BackgroundFit(model.image(masked_image.box), "chebyshev", used, model.spatial.order, rms)
 
 
-def usable_pixels(masked_image: MaskedImage, planes: Iterable[str]) -> NDArray[np.bool_]:
-    """Finite pixels without the named planes, (H, W).
+def _through(bins: Bins, rms: float, box: Box, config: BackgroundConfig) -> BackgroundFit:
+    """The background that the settings ask for, through the bins."""
+    n_bins = int(np.isfinite(bins.value).sum())
+    if config.algorithm == "NONE":
+        return BackgroundFit(np.zeros((box.height, box.width), np.float32), "none", n_bins, 0, rms)
+    if config.use_approx:
+        model, n_bins = fit_surface(bins, box, config)
+        return BackgroundFit(model.image(box), "chebyshev", n_bins, model.spatial.order, rms)
+    image, style = interpolate_bins(bins, box, config.algorithm)
+    return BackgroundFit(image, style.lower(), n_bins, 0, rms)
 
-    An exposure without any known variance has BAD on all its pixels, which says nothing about them:
-    there BAD does not count.
-    """
-    names = [name for name in planes if name != "BAD" or variance_is_known(masked_image)]
-    return np.isfinite(masked_image.image) & ~masked_image.flagged(names)
+
+def _telling(masked_image: MaskedImage, planes: Iterable[str]) -> list[str]:
+    """The planes without BAD where no variance is known: all pixels are BAD then, which says nothing about them."""
+    return [name for name in planes if name != "BAD" or variance_is_known(masked_image)]
 
 
 def variance_is_known(masked_image: MaskedImage) -> bool:
@@ -179,65 +110,6 @@ def variance_is_known(masked_image: MaskedImage) -> bool:
     variance = masked_image.variance
     # A sparse look settles nearly every image; only a plane that seems empty is read whole.
     return any(bool(((part > 0) & (part < np.inf)).any()) for part in (variance[::16, ::16], variance))
-
-
-def _edges(size: int, bin_size: int) -> NDArray[np.int64]:
-    """Limits of the ceil(size / bin_size) bins of one axis: bin i is [edges[i], edges[i + 1])."""
-    n = -(-size // bin_size)
-    ends = ((np.arange(1, n + 1)) * size + n // 2) // n
-    return np.concatenate([[0], np.minimum(ends, size)])
-
-
-def _cells(shape: tuple[int, int], bin_size: int) -> Iterator[tuple[slice, slice]]:
-    rows, columns = _edges(shape[0], bin_size), _edges(shape[1], bin_size)
-    for y0, y1 in pairwise(rows):
-        for x0, x1 in pairwise(columns):
-            yield slice(y0, y1), slice(x0, x1)
-
-
-def _measure_bins(masked_image: MaskedImage, good: NDArray[np.bool_], config: BackgroundConfig) -> _Bins:
-    rows = []
-    for at in _cells(masked_image.shape, config.bin_size):
-        values = masked_image.image[at][good[at]]
-        if values.size:
-            y, x = (0.5 * (part.start + part.stop) - 0.5 for part in at)
-            rows.append((x, y, *_bin_statistics(values, config.statistics_property)))
-    x, y, value, std, n = np.array(rows, np.float64).T
-    x0, y0 = masked_image.xy0
-    per_axis = (len(np.unique(x)), len(np.unique(y)))
-    return _Bins(x + x0, y + y0, value, std / np.sqrt(n), std, per_axis)
-
-
-def _bin_statistics(values: NDArray, statistic: str) -> tuple[float, float, int]:
-    """Value, standard deviation and number of pixels behind them."""
-    if statistic == "MEAN":
-        mean = float(values.mean(dtype=np.float64))
-        return mean, _unbiased_std(values.astype(np.float64), mean), len(values)
-    clipped = clipped_mean_std(values)
-    if statistic == "MEDIAN":
-        return float(np.median(values)), clipped.std, clipped.n
-    return clipped.mean, clipped.std, clipped.n
-
-
-def _fit_surface(bins: _Bins, box: Box, config: BackgroundConfig) -> tuple[BackgroundModel, int]:
-    """The surface of the highest order, up to the wanted one, that the bins determine; and their number."""
-    weight = np.ones_like(bins.value)
-    if config.weighting:
-        with np.errstate(divide="ignore"):
-            weight = bins.error ** (-1.0 if config.weight_by == "error" else -2.0)
-    use = np.isfinite(bins.value) & np.isfinite(weight)
-    if not use.any():
-        raise FitError("no bin has a finite value and weight")
-    root = np.sqrt(weight[use] / weight[use].max())
-    order = min(config.approx_order_x, min(bins.per_axis) - 1)
-    while True:
-        spatial = SpatialModel("chebyshev1", order, box)
-        if spatial.size <= use.sum():
-            design = root[:, None] * spatial.terms(bins.x[use], bins.y[use]).T
-            solution, _, rank, _ = np.linalg.lstsq(design, root * bins.value[use], rcond=RANK_TOLERANCE)
-            if rank == spatial.size:
-                return BackgroundModel(solution, spatial), int(use.sum())
-        order -= 1
 
 
 def _median_background(

@@ -37,7 +37,7 @@ STATUSES = ("refused", "unused", "rejected", "used")
 REASONS = {
     "": "not refused",
     "not-finite": "no finite position, or no core pixel with a known noise",
-    "outside": "centre outside the science image",
+    "outside": "centre, or grown footprint of the finder, outside the science image",
     "too-small": "too few pixels between the stamp and the image border",
     "template-mask": "bad pixels in the template's stamp",
     "science-mask": "bad pixels in the science stamp",
@@ -105,7 +105,8 @@ def select_candidates(
     ----------
     sources : Table
         Columns ``x, y`` (parent pixels); optionally ``source_id`` or ``id``, ``ra, dec``, ``psf_flux`` and
-        ``psf_flux_err``, and the boxes of footprints, as `psfmatch_cli.source_list.source_table` makes it.
+        ``psf_flux_err``, and the boxes of footprints, as `psfmatch_cli.source_list.source_table` makes it; and, as
+        `psfmatch_cli.footprints.find_footprints` makes it, ``refused``, a reason for which a source is refused.
     template, science : Exposure
         On one pixel grid.
     config, kernel : CandidateConfig, KernelConfig
@@ -179,6 +180,9 @@ def _initial_table(sources: Table) -> Table:
     table["status"] = np.full(n, "unused", dtype="U8")
     table["reason"] = np.full(n, "", dtype="U16")
     _refuse(table, ~(np.isfinite(table["x"]) & np.isfinite(table["y"])), "not-finite")
+    given = np.asarray(sources["refused"]) if "refused" in names else np.full(n, "")
+    for reason in set(given) - {""}:
+        _refuse(table, given == reason, str(reason))
     return table
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.convolve import convolve
-from psfmatch_cli.exposure import Exposure, MaskedImage, remap_mask
+from psfmatch_cli.exposure import DETECTED_PLANES, Exposure, MaskedImage, remap_mask
 from psfmatch_cli.kernel import BackgroundModel
 from psfmatch_cli.match import MatchResult
 from psfmatch_cli.plan import Plan
@@ -136,7 +136,7 @@ def scale_factor(convolve_template: bool, kernel_sum: float, normalize: Scale) -
 
 def without_detections(image: MaskedImage) -> MaskedImage:
     """The same pixels without DETECTED planes: those of a convolved image describe that image alone."""
-    return replace(image, mask=image.mask & ~np.int32(image.bits(["DETECTED", "DETECTED_NEGATIVE"])))
+    return replace(image, mask=image.mask & ~np.int32(image.bits(DETECTED_PLANES)))
 
 
 def with_same_planes(image: MaskedImage, other: MaskedImage) -> NDArray[np.int32]:
@@ -145,21 +145,23 @@ def with_same_planes(image: MaskedImage, other: MaskedImage) -> NDArray[np.int32
 
 
 def with_detections(science: MaskedImage, marked: MaskedImage) -> MaskedImage:
-    """The science pixels with the DETECTED plane of `marked`.
+    """The science pixels with the DETECTED planes of `marked`.
 
     The EDGE border that the search marks stays out: those pixels were not searched, but they are sound.
     """
     if marked is science:
         return science
-    science = science.with_planes(["DETECTED"])
-    bit = np.int32(science.bits(["DETECTED"]))
-    return replace(science, mask=np.where(marked.flagged(["DETECTED"]), science.mask | bit, science.mask & ~bit))
+    science = without_detections(science.with_planes(DETECTED_PLANES))
+    mask = science.mask.copy()
+    for name in DETECTED_PLANES:
+        mask[marked.flagged([name])] |= science.bits([name])
+    return replace(science, mask=mask)
 
 
 def sky_mask(difference: MaskedImage, science: MaskedImage) -> NDArray[np.bool_]:
     """Pixels that are not sky: unusable ones and those of sources, if these leave a third of the image."""
     bad = difference.flagged(BAD_PLANES)
-    sources = science.flagged(["DETECTED"])
+    sources = science.flagged(DETECTED_PLANES)
     # In a crowded field hardly a pixel is free of stars; subtracted stars are sky, too.
     return bad | sources if np.count_nonzero(~(bad | sources)) > 0.3 * bad.size else bad
 

@@ -8,7 +8,7 @@ Each failure has a type of its own below the kind that it is::
 
     InputError (1)                  UsageError (2)    NoCandidatesError (3)        FitError (3)
       RegistrationError               FwhmError         EmptySourceListError         KernelSumError
-        NoOverlapError                                  NoSourcesError               SingularSystemError
+        NoOverlapError                SourceTypeError   NoSourcesError               SingularSystemError
         DifferentGridsError                             AllRefusedError              NotFiniteError
         BoxMismatchError                                NobodyTookPartError          UnderconstrainedError
       ImageTooSmallError                                AllRejectedError             IllConditionedError

@@ -33,6 +33,8 @@ DEFAULT_PLANES: dict[str, int] = {
     "SUSPECT": 7,
     "NO_DATA": 8,
 }
+#: What a search marks: sources brighter and darker than the sky.
+DETECTED_PLANES = ("DETECTED", "DETECTED_NEGATIVE")
 
 
 @dataclass(frozen=True)

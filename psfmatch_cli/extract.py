@@ -21,6 +21,8 @@ from psfmatch_cli.config import DetectionConfig
 FIRST_PIXEL_STACK, FIRST_OBJECT_LIMIT = 300_000, 4096
 #: Footprints whose brightest star has less than this share of the flux are crowded (or a galaxy).
 CROWDED_SHARE = 0.1
+#: Pixels that touch, also at a corner, are of one footprint.
+NEIGHBOURS = np.ones((3, 3), int)
 
 
 def extract_peaks(
@@ -64,6 +66,9 @@ def extract_peaks(
     }
     contrast = config.deblend_contrast if config.deblend else 1.0
     objects, segments = _extract(image, {**options, "deblend_cont": contrast})
+    if config.include_threshold_multiplier > 1:
+        limit = config.include_threshold_multiplier * level * (1 if noise is None else noise)
+        objects, segments = _reaching(objects, segments, image >= limit)
     if not config.deblend or not len(objects):
         return objects, segments
     share = _share_of_brightest(objects, segments, star_area)
@@ -78,13 +83,102 @@ def extract_peaks(
     return objects, segments
 
 
+def _reaching(
+    objects: NDArray[np.void], segments: NDArray[np.int32], high: NDArray[np.bool_]
+) -> tuple[NDArray[np.void], NDArray[np.int32]]:
+    """The peaks, and their pixels, of the footprints that have a pixel in `high`."""
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(segments > 0, structure=NEIGHBOURS)
+    low = ~np.isin(labels[objects["ypeak"], objects["xpeak"]], labels[high])
+    return _replaced(objects, segments, low, objects[:0], np.zeros_like(segments))
+
+
+def refind_peaks(
+    found: tuple[NDArray[np.void], NDArray[np.int32]],
+    searched: NDArray[np.float32],
+    image: NDArray[np.float32],
+    level: float,
+    noise: NDArray[np.float32] | None,
+    config: DetectionConfig,
+    star_area: float,
+) -> tuple[NDArray[np.void], NDArray[np.int32]]:
+    """Peaks of which those in complex footprints are looked for again in another image.
+
+    A footprint is complex if it has more than ``n_peaks_max_simple`` pixels that are not below any of their
+    neighbours. One that has no peak in the other image keeps its brightest.
+
+    Parameters
+    ----------
+    found : (structured ndarray, ndarray)
+        Objects and segments from `extract_peaks`.
+    searched : ndarray, (H, W), float32
+        The image in which they were found.
+    image, level, noise, config, star_area
+        The other image and its threshold, as for `extract_peaks`.
+
+    Returns
+    -------
+    objects, segments
+        As `extract_peaks`; pixels below the threshold of the other image belong to no peak any more.
+    """
+    from scipy import ndimage
+
+    objects, segments = found
+    labels, n_labels = ndimage.label(segments > 0, structure=NEIGHBOURS)
+    maxima = (labels > 0) & (searched == ndimage.maximum_filter(searched, size=3))
+    complex_ones = np.bincount(labels[maxima], minlength=n_labels + 1) > config.n_peaks_max_simple
+    complex_ones[0] = False
+    if not complex_ones.any():
+        return found
+    new, new_segments = extract_peaks(
+        np.where(complex_ones[labels], image, np.float32(0)), level, noise, config, star_area
+    )
+    label = labels[objects["ypeak"], objects["xpeak"]]
+    again = np.isin(label, labels[new["ypeak"], new["xpeak"]])
+    first = np.zeros(len(objects), bool)
+    first[_places_of_brightest(objects, label)] = True
+    return _replaced(objects, segments, complex_ones[label] & (again | ~first), new, new_segments)
+
+
+def _places_of_brightest(objects: NDArray[np.void], label: NDArray[np.int32]) -> NDArray[np.intp]:
+    """Place of the highest peak of each label."""
+    order = np.argsort(-objects["peak"], kind="stable")
+    return order[np.unique(label[order], return_index=True)[1]]
+
+
+def one_of_each(
+    objects: NDArray[np.void], above: NDArray[np.bool_], labels: NDArray[np.int32]
+) -> tuple[NDArray[np.void], NDArray[np.int32]]:
+    """The highest peak of each footprint, with all the footprint's pixels.
+
+    Parameters
+    ----------
+    objects : structured ndarray
+        Peaks, at least one for every label.
+    above : ndarray, (H, W), bool
+        Pixels above the threshold.
+    labels : ndarray, (H, W), int32
+        Number of the footprint, from 1.
+
+    Returns
+    -------
+    objects, segments
+        As `extract_peaks`, in the order of the labels.
+    """
+    highest = objects[_places_of_brightest(objects, labels[objects["ypeak"], objects["xpeak"]])]
+    segments = np.where(above, labels, 0)
+    highest["npix"] = np.bincount(segments.ravel(), minlength=len(highest) + 1)[1:]
+    return highest, segments
+
+
 def _share_of_brightest(
     objects: NDArray[np.void], segments: NDArray[np.int32], star_area: float
 ) -> NDArray[np.float64]:
     """For each peak, the share that the brightest star of its whole footprint has in the flux of that."""
     from scipy import ndimage
 
-    labels, n_labels = ndimage.label(segments > 0, structure=np.ones((3, 3), int))
+    labels, n_labels = ndimage.label(segments > 0, structure=NEIGHBOURS)
     label = labels[objects["ypeak"], objects["xpeak"]]
     total = np.bincount(label, objects["flux"], n_labels + 1)
     brightest = np.zeros(n_labels + 1)

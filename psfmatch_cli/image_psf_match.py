@@ -16,6 +16,7 @@ from psfmatch_cli.basis import (
 )
 from psfmatch_cli.basis_sets import Spec, record_basis, specs_to_try, wanted_parameters
 from psfmatch_cli.candidates import CandidateSet, select_candidates
+from psfmatch_cli.detect_tasks import BackgroundTask, DetectionTask, MeasurementTask
 from psfmatch_cli.diagnostics import Diagnosis, diagnose, report
 from psfmatch_cli.difference import build_difference, with_detections
 from psfmatch_cli.errors import (
@@ -36,7 +37,7 @@ from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult, 
 from psfmatch_cli.settings import Settings
 from psfmatch_cli.source_list import source_table
 from psfmatch_cli.summary import Findings, match_items
-from psfmatch_cli.task import Task, timed
+from psfmatch_cli.task import timed
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -60,8 +61,9 @@ class ImagePsfMatchTask(PsfMatchTask):
 
     def __init__(self, config: Settings | None = None, name: str | None = None, **kwargs):
         super().__init__(config, name, **kwargs)
-        self.background = Task(self.config.detection.background, name="background", parent_task=self)
-        self.select_detection = Task(self.config.detection, name="selectDetection", parent_task=self)
+        self.background = BackgroundTask(self.config.detection.background, parent_task=self)
+        self.select_detection = DetectionTask(self.config.detection, parent_task=self)
+        self.select_measurement = MeasurementTask(parent_task=self)
 
     # The methods that find sources and candidates
 
@@ -82,18 +84,14 @@ class ImagePsfMatchTask(PsfMatchTask):
         psf_sigma : float, optional
             Gaussian sigma of the PSF, pixels; default: of the exposure's PSF, else measured from its stars.
         """
-        from psfmatch_cli.detect import detect
+        from psfmatch_cli.detect import Detection, log_result
 
-        config = self.config.detection
-        if sigma is not None:
-            config = config.model_copy(update={"threshold_value": float(sigma)})
-        with self.select_detection.timer("run"):
-            found = detect(exposure, config, psf_sigma=psf_sigma, smooth=do_smooth)
-        for name in ("doSmooth", "sigma", "smoothingKernelWidth", "nGrow"):
-            if name in found.metadata:
-                self.select_detection.metadata[name] = found.metadata[name]
-        self.metadata["nSources"] = len(found.sources)
-        return found
+        background = self.background.run(exposure.masked_image)
+        found = self.select_detection.run(exposure, background, threshold=sigma, psf_sigma=psf_sigma, smooth=do_smooth)
+        made = Detection.of(found, self.select_measurement.run(exposure, found))
+        self.metadata["nSources"] = len(made.sources)
+        log_result(exposure.name, made)
+        return made
 
     def make_candidate_list(
         self,
@@ -124,7 +122,9 @@ class ImagePsfMatchTask(PsfMatchTask):
         SourceTypeError
             If the entries of the list differ in type, or are no sources.
         """
-        if candidate_list is None:
+        if candidate_list is None and self.config.candidates.finder == "footprints":
+            sources = self._checked(self._footprints(template, science), science)
+        elif candidate_list is None:
             detection = self.get_select_sources(science)
             sources = self._checked(detection.sources, science)
             science = science.with_pixels(detection.mark(science.masked_image))
@@ -368,7 +368,9 @@ class ImagePsfMatchTask(PsfMatchTask):
         return without_background(exposure, self.config.detection.background)
 
     def _detect(self, pair: Pair) -> Pair:
-        """The pair with the sources that are found on the science image."""
+        """The pair with the sources that are found on the science image, or with the footprints of the old finder."""
+        if self.config.candidates.finder == "footprints":
+            return replace(pair, sources=self._footprints(pair.registered.exposure, pair.science), marked=pair.science)
         found = self.get_select_sources(
             pair.science, self.config.detection.threshold_value, psf_sigma=pair.widths.search_sigma
         )
@@ -376,8 +378,24 @@ class ImagePsfMatchTask(PsfMatchTask):
         marked = pair.science.with_pixels(found.mark(pair.science.masked_image))
         return replace(pair, sources=found.sources, marked=marked)
 
+    def _footprints(self, template: Exposure, science: Exposure) -> Table:
+        """What the old finder finds on the template or the science image; it marks nothing in a mask."""
+        from psfmatch_cli.footprints import find_footprints
+
+        found = find_footprints(template, science, self.config.candidates)
+        self.metadata["sourcePositions"] = found.meta["positions"]
+        self.metadata["nSources"] = len(found)
+        return found
+
     def _checked(self, sources: Table, science: Exposure) -> Table:
-        """Sources that were detected, at least one."""
+        """Sources that were detected, or footprints, at least one."""
+        if len(sources) == 0 and self.config.candidates.finder == "footprints":
+            finder = self.config.candidates
+            raise NoSourcesError(
+                f"there are no {sources.meta['positions']} of {finder.fp_npix_min} pixels or more at a threshold of "
+                f"{finder.det_threshold:g} ({finder.det_threshold_type})",
+                {"sources": 0, "candidates": 0},
+            )
         if len(sources) == 0:
             detection = self.config.detection
             raise NoSourcesError(

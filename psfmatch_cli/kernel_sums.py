@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.background import clipped_mean_std
+from psfmatch_cli.clipping import clipped_mean_std
 from psfmatch_cli.errors import KernelSumError
 
 #: Number of errors by which a kernel sum must differ from 0.

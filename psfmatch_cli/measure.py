@@ -7,18 +7,20 @@ ra, dec                   of the centroid, degrees; only with a WCS
 peak_x, peak_y            pixel of the peak in the smoothed image
 peak_value, significance  smoothed counts there, and over their noise
 npix                      pixels above the threshold that belong to the peak, before growing
-footprint                 number of the grown, merged footprint; blended peaks share it
+footprint                 number of the footprint, as a rule grown and merged; blended peaks share it
 bbox_x0 .. bbox_y1        its box, both ends included
 psf_flux, psf_flux_err    sum(P d) / sum(P^2) with the PSF image P at the centroid
 gauss_flux                of the Gaussian with the adaptive moments
 Ixx, Iyy, Ixy             adaptive moments: of the Gaussian that equals its own best weight, pixels^2
 fwhm                      2.3548 (Ixx Iyy - Ixy^2)^(1/4): Gaussian, so 3 to 6 % above a Moffat's
 elongation                ratio of the axes of the moments
+size_extendedness         1 - (Ixx + Iyy of the PSF) / (Ixx + Iyy), at least 0: 0 for a star, near 1 for a large galaxy
 half_light_radius         radius of half the flux within 6 sigma of the source, pixels
 isolation                 distance to the nearest other peak, pixels
-flag_*                    see `FLAG_PLANES`; of any pixel of the source, or (center) of the 3 x 3 at its peak
+flag_*, flag_*_center     see `psfmatch_cli.flags`; of any pixel of the source, or of the 3 x 3 at its peak
 flag_centroid             the windowed centroid ran away: x, y are those of the smoothed peak
-flag_shape                no adaptive moments: those, fwhm, elongation and gauss_flux are NaN
+flag_shape                no adaptive moments: those, gauss_flux and what follows from them are NaN
+flag_negative             darker than the sky: peak_value, significance and the fluxes are negative
 ========================  ============================================================================
 
 Bad pixels (NO_DATA, BAD and CR without an interpolated value) count in no sum. Blends are not fitted
@@ -27,107 +29,66 @@ simultaneously: a neighbour within the PSF adds to a flux and widens the moments
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.background import SkyPixels, variance_is_known
+from psfmatch_cli.background import SkyPixels
 from psfmatch_cli.exposure import Exposure
+from psfmatch_cli.flags import flags
 from psfmatch_cli.grid import has_sky
+from psfmatch_cli.peaks import Peaks
 from psfmatch_cli.psf import FWHM_PER_SIGMA
+from psfmatch_cli.search import Found, Search
 from psfmatch_cli.sky_positions import sky_of
-from psfmatch_cli.stamps import measure_stamps
+from psfmatch_cli.stamps import measure_stamps, psf_trace
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-#: Flag columns and the mask planes that raise them.
-FLAG_PLANES: dict[str, tuple[str, ...]] = {
-    "flag_edge": ("EDGE", "NO_DATA"),
-    "flag_saturated": ("SAT",),
-    "flag_cr": ("CR",),
-    "flag_interpolated": ("INTRP",),
-    "flag_bad": ("BAD",),
-    "flag_suspect": ("SUSPECT",),
-    "flag_nodata": ("NO_DATA",),
-}
 #: A centroid that ends further than this from its peak, in sigma (at least 2 pixels), is another source's.
 MAX_SHIFT_SIGMA = 2.0
+#: Columns that are negative for sources darker than the sky.
+SIGNED = ("peak_value", "significance", "psf_flux", "gauss_flux")
 #: The half-light radius looks at the flux within this many sigma of the source, and at most this radius.
 LIGHT_SIGMA = 6.0
 MAX_LIGHT_RADIUS = 64.0
 
 
-@dataclass(frozen=True)
-class Peaks:
-    """Peaks in array indices, one element (or row) each, and the image in which they were found.
-
-    Parameters
-    ----------
-    x, y : ndarray of int
-        Pixel of the peak.
-    value, significance : ndarray
-        Smoothed counts, and over their noise.
-    n_pixels, segment : ndarray of int
-        Pixels above the threshold; number in the segment map.
-    size : ndarray
-        Root mean square extent above the threshold along the major axis, pixels.
-    footprint : ndarray of int
-        Number of the grown footprint.
-    box : ndarray, (n, 4)
-        x0, y0, x1, y1 of the grown footprint.
-    smoothed : ndarray, (H, W)
-        The image that was searched.
-    border : int
-        Width of the border that was not searched.
-    """
-
-    x: NDArray[np.intp]
-    y: NDArray[np.intp]
-    value: NDArray[np.float64]
-    significance: NDArray[np.float64]
-    n_pixels: NDArray[np.int64]
-    segment: NDArray[np.int64]
-    size: NDArray[np.float64]
-    footprint: NDArray[np.int64]
-    box: NDArray[np.int64]
-    smoothed: NDArray[np.float32]
-    border: int
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-
-def measure_sources(
-    exposure: Exposure,
-    pixels: SkyPixels,
-    peaks: Peaks,
-    segments: NDArray[np.int32],
-    *,
-    sigma: float,
-    n_grow: int,
-) -> Table:
-    """Source table of the peaks.
+def measure_sources(exposure: Exposure, found: Search) -> Table:
+    """Source table of what a search found, those brighter than the sky first.
 
     Parameters
     ----------
     exposure : Exposure
         For its mask, PSF, WCS and origin.
-    pixels : SkyPixels
-        Its pixels above the background.
-    peaks : Peaks
-        What was found.
-    segments : ndarray, (H, W)
-        Number of the peak that a pixel above the threshold belongs to; 0 for none.
-    sigma : float
-        Gaussian sigma of the PSF, pixels.
-    n_grow : int
-        Growth of the footprints, pixels: flags look as far.
+    found : Search
+        Peaks of either sign, and the pixels above the background.
     """
+    from astropy.table import vstack
+
+    tables = [_measured(exposure, found, one) for one in found.found]
+    numbered = 0
+    for table in tables:
+        table["footprint"] += numbered
+        numbered = int(table["footprint"].max()) if len(table) else numbered
+    table = vstack(tables) if len(tables) > 1 else tables[0]
+    table["id"] = np.arange(1, len(table) + 1)
+    table["isolation"] = _isolation(np.asarray(table["peak_x"]), np.asarray(table["peak_y"]))
+    _set_units(table)
+    table.meta.update(found.metadata)
+    return table
+
+
+def _measured(exposure: Exposure, search: Search, found: Found) -> Table:
+    """Source table of the peaks of one sign."""
     from astropy.table import Table
 
+    pixels, peaks, sigma = search.pixels, found.peaks, search.sigma
+    if found.sign < 0:
+        pixels = replace(pixels, image=-pixels.image)
     x, y, flag_centroid = _centroids(pixels, peaks, sigma)
     measured = measure_stamps(pixels, x, y, sigma, extent=peaks.size, psf=exposure.psf)
     table = Table(
@@ -141,16 +102,40 @@ def measure_sources(
             **_sky_positions(exposure, x, y),
             **_peak_columns(peaks, exposure.xy0),
             **{name: measured[name] for name in ("psf_flux", "psf_flux_err", "gauss_flux", "Ixx", "Iyy", "Ixy")},
-            **_shape_columns(measured),
+            **_shape_columns(measured, psf_trace(exposure.psf, sigma)),
             "half_light_radius": _half_light_radius(pixels, peaks, x, y, sigma),
-            "isolation": _isolation(peaks),
-            **_flags(exposure, peaks, segments, n_grow),
+            "isolation": np.full(len(peaks), np.inf),
+            **flags(exposure.masked_image, peaks, found.segments, search.n_grow),
             "flag_centroid": flag_centroid,
             "flag_shape": measured["flag_shape"],
+            "flag_negative": np.full(len(peaks), found.sign < 0),
         }
     )
-    _set_units(table)
+    table = without_repeats(table)
+    for name in SIGNED:
+        table[name] *= found.sign
     return table
+
+
+def without_repeats(sources: Table) -> Table:
+    """The sources without those whose centroid fell on a more significant one's, within half a pixel.
+
+    A bad column through a star can split it in two peaks, whose centroids then both go to the star.
+    """
+    from scipy.spatial import cKDTree
+
+    if len(sources) < 2:
+        return sources
+    positions = np.column_stack([np.asarray(sources["x"]), np.asarray(sources["y"])])
+    # A source without a centroid is near no other.
+    lost = ~np.isfinite(positions).all(axis=1)
+    positions[lost] = -1e9 - 10.0 * np.arange(np.count_nonzero(lost))[:, None]
+    tree = cKDTree(positions)
+    significance = np.asarray(sources["significance"])
+    keep = np.ones(len(sources), bool)
+    for one, other in tree.query_pairs(0.5):
+        keep[one if significance[one] < significance[other] else other] = False
+    return sources if keep.all() else sources[keep]
 
 
 def _peak_columns(peaks: Peaks, xy0: tuple[int, int]) -> dict[str, NDArray]:
@@ -209,13 +194,17 @@ def _sky_positions(exposure: Exposure, x: NDArray, y: NDArray) -> dict[str, NDAr
     return {"ra": ra, "dec": dec}
 
 
-def _shape_columns(measured: dict[str, NDArray]) -> dict[str, NDArray]:
-    """Width and ratio of the axes of the adaptive moments."""
+def _shape_columns(measured: dict[str, NDArray], trace_of_psf: float) -> dict[str, NDArray]:
+    """Width, ratio of the axes and size over that of the PSF, of the adaptive moments."""
     ixx, iyy, ixy = measured["Ixx"], measured["Iyy"], measured["Ixy"]
     half_trace = 0.5 * (ixx + iyy)
     half_gap = np.hypot(0.5 * (ixx - iyy), ixy)
     minor, major = half_trace - half_gap, half_trace + half_gap
-    return {"fwhm": FWHM_PER_SIGMA * (minor * major) ** 0.25, "elongation": np.sqrt(major / minor)}
+    return {
+        "fwhm": FWHM_PER_SIGMA * (minor * major) ** 0.25,
+        "elongation": np.sqrt(major / minor),
+        "size_extendedness": np.maximum(1.0 - trace_of_psf / (ixx + iyy), 0.0),
+    }
 
 
 def _half_light_radius(pixels: SkyPixels, peaks: Peaks, x: NDArray, y: NDArray, sigma: float) -> NDArray:
@@ -226,55 +215,14 @@ def _half_light_radius(pixels: SkyPixels, peaks: Peaks, x: NDArray, y: NDArray, 
     return np.asarray(radius, np.float64)
 
 
-def _isolation(peaks: Peaks) -> NDArray[np.float64]:
+def _isolation(x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.float64]:
     """Distance to the nearest other peak; infinite for a single one."""
     from scipy.spatial import cKDTree
 
-    if len(peaks) < 2:
-        return np.full(len(peaks), np.inf)
-    positions = np.column_stack([peaks.x, peaks.y]).astype(np.float64)
+    if len(x) < 2:
+        return np.full(len(x), np.inf)
+    positions = np.column_stack([x, y]).astype(np.float64)
     return cKDTree(positions).query(positions, k=2)[0][:, 1]
-
-
-def _flags(exposure: Exposure, peaks: Peaks, segments: NDArray[np.int32], n_grow: int) -> dict[str, NDArray[np.bool_]]:
-    """Flag columns from the mask planes of each source's pixels and those within `n_grow` of its peak."""
-    masked_image = exposure.masked_image
-    bits = {name: masked_image.bits(planes) for name, planes in FLAG_PLANES.items()}
-    if not variance_is_known(masked_image):
-        # Every pixel is BAD then, which says nothing about it.
-        bits["flag_bad"] = 0
-    wanted = int(np.bitwise_or.reduce(list(bits.values())))
-    near = _segment_bits(masked_image.mask, wanted, peaks, segments) | _bits_near(masked_image.mask, peaks, n_grow)
-    flags = {}
-    for name, value in bits.items():
-        flags[name] = (near & value) != 0
-        if name == "flag_saturated":
-            flags["flag_saturated_center"] = (_bits_near(masked_image.mask, peaks, 1) & value) != 0
-    height, width = exposure.shape
-    reach = peaks.border + n_grow
-    flags["flag_edge"] |= (peaks.x < reach) | (peaks.x >= width - reach)
-    flags["flag_edge"] |= (peaks.y < reach) | (peaks.y >= height - reach)
-    return flags
-
-
-def _segment_bits(mask: NDArray[np.int32], wanted: int, peaks: Peaks, segments: NDArray[np.int32]) -> NDArray[np.int32]:
-    """OR of the mask over the pixels above the threshold that belong to each peak."""
-    flagged = np.flatnonzero(mask & wanted)
-    flagged = flagged[segments.ravel()[flagged] > 0]
-    out = np.zeros(int(peaks.segment.max(initial=0)) + 1, mask.dtype)
-    np.bitwise_or.at(out, segments.ravel()[flagged], mask.ravel()[flagged])
-    return out[peaks.segment]
-
-
-def _bits_near(mask: NDArray[np.int32], peaks: Peaks, reach: int) -> NDArray[np.int32]:
-    """OR of the mask over the square of side ``2 reach + 1`` around each peak."""
-    height, width = mask.shape
-    out = np.zeros(len(peaks), mask.dtype)
-    for dy in range(-reach, reach + 1):
-        rows = np.clip(peaks.y + dy, 0, height - 1)
-        for dx in range(-reach, reach + 1):
-            out |= mask[rows, np.clip(peaks.x + dx, 0, width - 1)]
-    return out
 
 
 def _set_units(table: Table) -> None:

@@ -84,7 +84,9 @@ def source_table(candidate_list: Any, science: Exposure) -> Table:
     given = candidate_list if isinstance(candidate_list, SourceList) else SourceList(_as_table(candidate_list))
     given = replace(given, table=_not_refused(given))
     if len(given.table) == 0:
-        raise EmptySourceListError(f"{given.name} is empty: there is nothing to make kernel candidates from")
+        raise EmptySourceListError(
+            f"{given.name} is empty: there is nothing to make kernel candidates from", {"sources": 0, "candidates": 0}
+        )
     try:
         found = _located(given, science)
     except UsageError as error:

@@ -209,6 +209,20 @@ def adaptive_moments(stamps: Stamps, sigma: float) -> dict[str, NDArray]:
     return dict(zip(("Ixx", "Iyy", "Ixy", "gauss_flux"), result.T, strict=True))
 
 
+def psf_trace(psf: Psf | None, sigma: float) -> float:
+    """Ixx + Iyy of the PSF, pixels^2: its adaptive moments, or those of a Gaussian where it is not known."""
+    gaussian = 2.0 * sigma**2
+    if psf is None:
+        return gaussian
+    offsets = (np.arange(len(psf.image)) - len(psf.image) // 2).astype(np.float32)[None]
+    image = psf.image.astype(np.float32)[None]
+    stamp = Stamps(np.zeros(1, np.intp), image, np.zeros_like(image), np.ones(image.shape, bool), offsets, offsets)
+    moments = adaptive_moments(stamp, sigma)
+    trace = float(moments["Ixx"][0] + moments["Iyy"][0])
+    # An image that is too small for its PSF has no moments.
+    return trace if np.isfinite(trace) else gaussian
+
+
 def _determinant(moments: NDArray[np.float64]) -> NDArray[np.float64]:
     return moments[:, 0] * moments[:, 1] - moments[:, 2] ** 2
 

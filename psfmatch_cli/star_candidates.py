@@ -13,7 +13,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.background import SkyPixels, clipped_mean_std
+from psfmatch_cli.background import SkyPixels
+from psfmatch_cli.clipping import clipped_mean_std
 
 BINNINGS = (1, 2, 4, 8)
 #: Height of a peak over the noise of a (binned) pixel; a source 2 binned pixels wide then has S/N 20.

@@ -1,13 +1,15 @@
-"""Clipped statistics, bins, and the surface through them."""
+"""Bins, and the surface or the interpolation through them."""
 
 import logging
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
+from scipy.interpolate import Akima1DInterpolator, CubicSpline
 
-from psfmatch_cli.background import clipped_mean_std, fit_background, subtract_background
+from psfmatch_cli.background import fit_background, subtract_background
 from psfmatch_cli.config import BackgroundConfig
-from psfmatch_cli.errors import InputError
+from psfmatch_cli.errors import FitError, InputError
 from psfmatch_cli.exposure import DEFAULT_PLANES, MaskedImage
 
 
@@ -23,54 +25,9 @@ def surface(shape):
     return 1000 + 30 * x - 20 * y + 25 * x * y - 40 * y**2
 
 
-# Clipped statistics
-
-
-@pytest.mark.parametrize("values", [[1, 1, 1, 1, 2, 3, 4], [1, 1, 1, 1, 2, 3, 4, 50]])
-def test_clipped_statistics_of_the_reference(values):
-    stats = clipped_mean_std(values)
-    assert stats.mean == pytest.approx(1.857142857, abs=1e-9)  # the reference has nine decimals
-    assert stats.std == pytest.approx(1.214985793, abs=1e-9)
-    assert stats.n == 7
-
-
-def test_equal_quartiles_keep_only_the_median():
-    stats = clipped_mean_std([1.0] * 8 + [100.0])
-    assert (stats.mean, stats.std, stats.n) == (1.0, 0.0, 8)
-
-
-def test_a_single_value_has_no_deviation():
-    stats = clipped_mean_std([3.0])
-    assert (stats.mean, stats.n) == (3.0, 1)
-    assert np.isnan(stats.std)
-
-
-def test_every_pass_starts_from_all_values():
-    values = np.random.default_rng(1).normal(10, 2, 400)
-    values[:20] += np.linspace(6, 40, 20)
-    center, width = np.median(values), 3 * 0.741301109252802 * np.subtract(*np.percentile(values, [75, 25]))
-    for _ in range(3):
-        kept = values[np.abs(values - center) <= width]
-        center, width = kept.mean(), 3 * kept.std(ddof=1)
-    stats = clipped_mean_std(values)
-    # Summed in another order: rounding only.
-    assert stats.mean == pytest.approx(center, rel=1e-13)
-    assert stats.std == pytest.approx(width / 3, rel=1e-12)
-    assert stats.n == len(kept)
-
-
-def test_clipping_is_blind_to_the_order_and_shape():
-    values = np.random.default_rng(2).normal(size=(30, 40))
-    assert clipped_mean_std(values) == clipped_mean_std(values.ravel()[::-1])
-
-
-def test_values_that_are_not_finite_are_left_out():
-    assert clipped_mean_std([1, np.nan, 1, np.inf, 1]) == clipped_mean_std([1, 1, 1])
-
-
-def test_no_value_is_an_error():
-    with pytest.raises(InputError, match="at least one finite value"):
-        clipped_mean_std([np.nan])
+def plain(image, **attributes):
+    """Masked image of variance 1."""
+    return MaskedImage.from_arrays(image, variance=np.ones(np.shape(image)), **attributes)
 
 
 # The surface
@@ -175,6 +132,17 @@ def test_the_median_stands_in_and_says_so(caplog):
     assert "the median 7 is used everywhere" in caplog.text
 
 
+def test_the_median_is_of_the_unmasked_pixels_or_of_those_that_can_be_used():
+    image = np.full((100, 100), 7.0)
+    image[:30] = 9.0
+    # Each bin has equal values: no error, hence no weight, hence no surface.
+    config = BackgroundConfig(bin_size=10)
+    half = plane_bits(image.shape, "SUSPECT", slice(30, None))
+    assert (fit_background(plain(image, mask=half), config).image == 9).all()
+    everything = half | plane_bits(image.shape, "SAT", slice(0, 30))
+    assert (fit_background(plain(image, mask=everything), config).image == 7).all()
+
+
 @pytest.mark.parametrize("image", [np.full((64, 64), np.nan), np.zeros((64, 64))], ids=["nan", "masked"])
 def test_no_usable_pixel_is_an_error(image):
     mask = plane_bits(image.shape, "EDGE", ...)
@@ -190,6 +158,187 @@ def test_the_input_is_not_changed():
     subtract_background(masked_image, fit_background(masked_image))
     for name in ("image", "mask", "variance"):
         np.testing.assert_array_equal(getattr(masked_image, name), getattr(before, name))
+
+
+# Bins
+
+
+def test_bins_may_be_oblong():
+    image = np.random.default_rng(14).normal(size=(240, 360))
+    fit = fit_background(plain(image), BackgroundConfig(bin_size=100, bin_size_x=60))
+    assert (fit.n_bins, fit.order) == (6 * 3, 2)
+    fit = fit_background(plain(image), BackgroundConfig(bin_size=100, bin_size_y=40))
+    assert (fit.n_bins, fit.order) == (4 * 6, 3)
+
+
+def test_narrow_bins_resolve_what_wide_ones_smear():
+    truth = 100 + 10 * np.sin(np.arange(512) / 512 * 6 * np.pi) * np.ones((512, 1))
+    image = truth + np.random.default_rng(15).normal(size=truth.shape)
+    resolved = fit_background(plain(image), BackgroundConfig(use_approx=False, bin_size_x=32))
+    smeared = fit_background(plain(image), BackgroundConfig(use_approx=False))
+    # Bins of 32 of a period of 171 px take 6 % off the amplitude of 10; those of 128 px nearly all of it.
+    assert np.std(resolved.image - truth) < 1
+    assert np.std(smeared.image - truth) > 5
+
+
+def test_a_nan_spoils_its_bin_or_only_itself():
+    image = np.full((300, 300), 10.0) + np.random.default_rng(16).normal(size=(300, 300))
+    image[:100, :100] += 100
+    image[50, 50] = np.nan
+    unmasked = MaskedImage(image.astype("f4"), np.zeros(image.shape, "i4"), np.ones(image.shape, "f4"))
+    config = BackgroundConfig(bin_size=100, approx_order_x=0)
+    safe = fit_background(unmasked, config)
+    strict = fit_background(unmasked, config.model_copy(update={"is_nan_safe": False}))
+    assert (safe.n_bins, strict.n_bins) == (9, 8)
+    # One bin of nine is 100 counts above the others.
+    assert safe.image[0, 0] == pytest.approx(10 + 100 / 9, abs=0.1)
+    assert strict.image[0, 0] == pytest.approx(10, abs=0.1)
+    # With NO_DATA, which is ignored, it is no NaN that matters.
+    assert fit_background(plain(image), config.model_copy(update={"is_nan_safe": False})).n_bins == 9
+
+
+def test_bins_of_one_pixel_still_know_the_noise():
+    image = np.random.default_rng(17).normal(0, 3, (40, 40))
+    fit = fit_background(MaskedImage.from_arrays(image), BackgroundConfig(bin_size=1, weighting=False))
+    assert fit.rms == pytest.approx(3, rel=0.1)  # 1600 values: 2 %, clipping 1 %
+
+
+# Too few bins
+
+
+def wavy(shape):
+    """A sky of order 4 along x: 100 counts times T_4."""
+    x = np.linspace(-1, 1, shape[1])
+    return 1000 + 100 * np.polynomial.chebyshev.chebval(x, [0, 0, 0, 0, 1]) * np.ones((shape[0], 1))
+
+
+def test_too_few_bins_are_an_error_a_lower_order_or_smaller_bins():
+    truth = wavy((300, 300))
+    image = truth + np.random.default_rng(18).normal(size=truth.shape)
+    fits = {
+        style: fit_background(plain(image), BackgroundConfig(undersample_style=style))
+        for style in ("REDUCE_INTERP_ORDER", "INCREASE_NXNYSAMPLE")
+    }
+    assert {style: (fit.n_bins, fit.order) for style, fit in fits.items()} == {
+        "REDUCE_INTERP_ORDER": (9, 2),
+        "INCREASE_NXNYSAMPLE": (49, 6),
+    }
+    # The means over a seventh of the image are off by up to 25 of 100 counts where T_4 is steepest; order 2 has none
+    # of it.
+    assert np.std(fits["INCREASE_NXNYSAMPLE"].image - truth) < 12
+    assert np.std(fits["REDUCE_INTERP_ORDER"].image - truth) > 50
+    with pytest.raises(FitError, match=r"has 3 x 3 bins in 300 x 300 pixels, and a surface of order 6 needs 7 along"):
+        fit_background(plain(image), BackgroundConfig(undersample_style="THROW_EXCEPTION"))
+
+
+def test_too_few_bins_for_a_spline():
+    image = np.random.default_rng(19).normal(size=(300, 300))
+    config = BackgroundConfig(use_approx=False)
+    smaller = fit_background(plain(image), config.model_copy(update={"undersample_style": "INCREASE_NXNYSAMPLE"}))
+    assert (smaller.kind, smaller.n_bins) == ("akima_spline", 25)
+    with pytest.raises(FitError, match="has 3 x 3 bins in 300 x 300 pixels, and AKIMA_SPLINE needs 5 along each axis"):
+        fit_background(plain(image), config.model_copy(update={"undersample_style": "THROW_EXCEPTION"}))
+
+
+def test_no_more_bins_than_pixels():
+    image = np.random.default_rng(20).normal(size=(4, 90))
+    fit = fit_background(plain(image), BackgroundConfig(undersample_style="INCREASE_NXNYSAMPLE"))
+    assert (fit.n_bins, fit.order) == (4 * 7, 3)
+
+
+@pytest.mark.parametrize(("bins", "kind"), [(5, "akima_spline"), (4, "natural_spline"), (2, "linear"), (1, "constant")])
+def test_few_bins_lower_the_interpolation(bins, kind):
+    image = np.random.default_rng(21).normal(size=(640, 128 * bins))
+    assert fit_background(plain(image), BackgroundConfig(use_approx=False)).kind == kind
+
+
+def test_one_order_for_both_axes():
+    assert BackgroundConfig(approx_order_x=3, approx_order_y=3).approx_order_y == 3
+    with pytest.raises(ValidationError, match=r"approx_order_y must be -1 or the same as approx_order_x \(6\)"):
+        BackgroundConfig(approx_order_y=4)
+
+
+# Interpolation
+
+
+ALGORITHMS = ("CONSTANT", "LINEAR", "NATURAL_SPLINE", "AKIMA_SPLINE")
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS[1:])
+def test_interpolation_of_a_plane_is_the_plane(algorithm):
+    y, x = np.mgrid[:330, :410]
+    truth = 50 + 0.02 * x - 0.05 * y
+    fit = fit_background(
+        plain(truth, xy0=(-7, 1000)), BackgroundConfig(use_approx=False, bin_size=41, algorithm=algorithm)
+    )
+    # Also beyond the outermost centres: nothing but the rounding of float32.
+    np.testing.assert_allclose(fit.image, truth, atol=2e-5)
+
+
+def test_constant_interpolation_has_steps():
+    image = np.kron(np.arange(12.0).reshape(3, 4), np.ones((50, 50)))
+    fit = fit_background(plain(image), BackgroundConfig(use_approx=False, bin_size=50, algorithm="CONSTANT"))
+    np.testing.assert_array_equal(fit.image, image)
+
+
+def test_no_algorithm_is_no_background():
+    image = 30 + np.random.default_rng(22).normal(0, 2, (200, 200))
+    fit = fit_background(plain(image), BackgroundConfig(algorithm="NONE", undersample_style="THROW_EXCEPTION"))
+    assert fit.kind == "none"
+    assert not fit.image.any()
+    assert fit.rms == pytest.approx(2, rel=0.05)
+
+
+def by_loops(values, y, x, rows, columns, algorithm):
+    """Interpolation along each column of bins, then along each row of pixels, one line at a time."""
+
+    def line(at, known, wanted):
+        keep = np.isfinite(known)
+        at, known = at[keep], known[keep]
+        n = len(at)
+        if algorithm == "CONSTANT" or n == 1:
+            return np.array([known[np.argmin(np.abs(at - w))] for w in wanted])
+        if algorithm == "LINEAR" or n == 2:
+            outer = np.polyfit(at[:2], known[:2], 1), np.polyfit(at[-2:], known[-2:], 1)
+            inner = np.interp(wanted, at, known)
+            inner = np.where(wanted < at[0], np.polyval(outer[0], wanted), inner)
+            return np.where(wanted > at[-1], np.polyval(outer[1], wanted), inner)
+        if algorithm == "NATURAL_SPLINE" or n < 5:
+            return CubicSpline(at, known, bc_type="natural")(wanted)
+        return Akima1DInterpolator(at, known)(wanted, extrapolate=True)
+
+    along_y = np.column_stack([line(y, values[:, k], rows) for k in range(values.shape[1])])
+    return np.stack([line(x, row, columns) for row in along_y])
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_interpolation_is_that_of_the_loops(algorithm):
+    rng = np.random.default_rng(23)
+    levels = rng.normal(100, 10, (7, 8))
+    image = np.kron(levels, np.ones((30, 20)))
+    # Bins inside the image without a usable pixel, and a column of bins without any.
+    levels[2, 3] = levels[4, 3] = levels[5, 6] = np.nan
+    levels[:, 4] = np.nan
+    image[np.kron(np.isnan(levels), np.ones((30, 20))) > 0] = np.nan
+    config = BackgroundConfig(use_approx=False, bin_size_x=20, bin_size_y=30, algorithm=algorithm)
+    fit = fit_background(plain(image), config)
+    kept = np.arange(8) != 4
+    y, x = np.arange(7) * 30 + 14.5, (np.arange(8) * 20 + 9.5)[kept]
+    expected = by_loops(levels[:, kept], y, x, np.arange(210), np.arange(160), algorithm)
+    np.testing.assert_allclose(fit.image, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", ["LINEAR", "NATURAL_SPLINE", "AKIMA_SPLINE"])
+def test_values_are_held_where_outer_bins_are_missing(algorithm):
+    y, x = np.mgrid[:700, :700] / 700
+    image = 100 * np.exp(3 * y)
+    image[np.hypot(x, 1 - y) < 0.4] = np.nan
+    fit = fit_background(plain(image), BackgroundConfig(use_approx=False, bin_size=50, algorithm=algorithm))
+    # Held at most half a bin beyond the last one: the empty corner stays below the highest value of the image.
+    assert fit.image.max() < 1.1 * np.nanmax(image)
+    known = np.isfinite(image)
+    # Rows that cross the empty corner are no worse than others: bins of 50 px of a slope of 3 per 700.
+    assert np.abs(fit.image[known] / image[known] - 1).max() < 0.12
 
 
 # Pixels above the background

@@ -176,7 +176,9 @@ def test_a_reader_that_goes_away_is_no_error(environment):
 def test_a_signal_leaves_no_product_and_no_temporary_file(number, status, tmp_path, pair_folder, environment):
     """The process is stopped while its temporary folder is there, which a slow write makes certain."""
     code = (
-        "import time, psfmatch_cli.io as io\n"
+        "import signal, time, psfmatch_cli.io as io\n"
+        # A shell starts its background jobs, and so these tests may run, with SIGINT ignored.
+        f"signal.signal({int(number)}, signal.SIG_DFL)\n"
         "io.write_exposure = lambda path, *a, **k: (path.write_text('half'), print('go', flush=True), time.sleep(60))\n"
         "from psfmatch_cli.cli import main; main()"
     )

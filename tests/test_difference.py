@@ -291,7 +291,8 @@ def test_sources_are_no_sky_unless_they_are_everywhere():
     science = MaskedImage.from_arrays(ones, variance=ones)
     difference = MaskedImage.from_arrays(ones, variance=ones)
     difference.mask[:10] = difference.bits(["SAT"])
-    science.mask[50:60] = science.bits(["DETECTED"])
+    science.mask[50:55] = science.bits(["DETECTED"])
+    science.mask[55:60] = science.bits(["DETECTED_NEGATIVE"])
     expected = np.zeros((100, 100), bool)
     expected[:10] = expected[50:60] = True
     np.testing.assert_array_equal(sky_mask(difference, science), expected)
@@ -306,9 +307,11 @@ def test_detections_are_copied_without_the_unsearched_border():
     science.mask[0, 0] = science.bits(["DETECTED", "BAD"])
     searched = MaskedImage.from_arrays(ones, variance=ones)
     searched.mask[2, 2] = searched.bits(["DETECTED"])
+    searched.mask[1, 3] = searched.bits(["DETECTED_NEGATIVE"])
     searched.mask[3] |= searched.bits(["EDGE"])
     made = with_detections(science, searched)
     assert np.argwhere(made.flagged(["DETECTED"])).tolist() == [[2, 2]]
+    assert np.argwhere(made.flagged(["DETECTED_NEGATIVE"])).tolist() == [[1, 3]]
     assert np.argwhere(made.flagged(["BAD"])).tolist() == [[0, 0]]
     assert not made.flagged(["EDGE"]).any()
     assert with_detections(science, science) is science

@@ -173,8 +173,8 @@ def test_an_empty_list(pair):
     with pytest.raises(errors.EmptySourceListError, match="the source list is empty") as caught:
         subtracted(pair, Table({"x": [], "y": []}))
     assert caught.value.counts == {"sources": 0, "candidates": 0}
-    for sources in (None, Table({"x": [], "y": []})):
-        with pytest.raises(errors.EmptySourceListError, match="needs a list of sources, got none"):
+    for sources, said in ((None, "needs a list of sources, got none"), (Table({"x": [], "y": []}), "list is empty")):
+        with pytest.raises(errors.EmptySourceListError, match=said):
             ImagePsfMatchTask().match_masked_images(pair[0].masked_image, pair[1].masked_image, sources)
 
 

@@ -77,7 +77,15 @@ def test_every_method_is_there():
 def test_names_of_the_tree():
     task = ImagePsfMatchTask()
     assert (task.get_name(), task.get_full_name()) == ("psfMatch", "psfMatch")
-    assert list(task.get_task_dict()) == ["psfMatch", "psfMatch.background", "psfMatch.selectDetection"]
+    assert list(task.get_task_dict()) == [
+        "psfMatch",
+        "psfMatch.background",
+        "psfMatch.selectDetection",
+        "psfMatch.selectDetection.tempLocalBackground",
+        "psfMatch.selectMeasurement",
+    ]
+    full = task.get_full_metadata()
+    assert "psfMatch:selectDetection:tempLocalBackground" in full.metadata
 
 
 # Sources and candidates
@@ -117,8 +125,11 @@ def test_detection_leaves_metadata_of_the_right_types(sharp):
     assert items["smoothingKernelWidth"] == 17
     assert items["nGrow"] == 6
     assert type(items["nGrow"]) is int
+    for method in ("run", "detectFootprints"):
+        assert len(items.get_array(f"{method}StartUtc")) == len(items.get_array(f"{method}EndUtc")) == 1
     task.get_select_sources(science, do_smooth=False, psf_sigma=2.4)
-    assert task.select_detection.metadata["doSmooth"] is False
+    assert items["doSmooth"] is False
+    assert "smoothingKernelWidth" not in items
 
 
 def test_candidates_of_a_list_and_of_a_search_agree(sharp):

@@ -7,9 +7,9 @@ from astropy.wcs import WCS
 from psfmatch_cli.background import fit_background, subtract_background
 from psfmatch_cli.detect import detect
 from psfmatch_cli.exposure import DEFAULT_PLANES, Exposure, MaskedImage
-from psfmatch_cli.measure import FLAG_PLANES
+from psfmatch_cli.flags import FLAG_PLANES
 from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf
-from psfmatch_cli.stamps import adaptive_moments, cut_stamps, measure_stamps
+from psfmatch_cli.stamps import adaptive_moments, cut_stamps, measure_stamps, psf_trace
 from star_fields import add_star, flux_of_snr, grid_positions, moffat, noisy_exposure, star_field
 
 FWHM = 3.0
@@ -17,9 +17,9 @@ SIGMA = FWHM / FWHM_PER_SIGMA
 COLUMNS = [
     *("id", "parent", "x", "y", "x_err", "y_err", "peak_x", "peak_y", "peak_value", "significance", "npix"),
     *("footprint", "bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1", "psf_flux", "psf_flux_err", "gauss_flux"),
-    *("Ixx", "Iyy", "Ixy", "fwhm", "elongation", "half_light_radius", "isolation"),
-    *("flag_edge", "flag_saturated", "flag_saturated_center", "flag_cr", "flag_interpolated", "flag_bad"),
-    *("flag_suspect", "flag_nodata", "flag_centroid", "flag_shape"),
+    *("Ixx", "Iyy", "Ixy", "fwhm", "elongation", "size_extendedness", "half_light_radius", "isolation"),
+    *(f"{name}{form}" for name in FLAG_PLANES for form in ("", "_center")),
+    *("flag_centroid", "flag_shape", "flag_negative"),
 ]
 
 
@@ -59,6 +59,11 @@ def test_columns_and_units():
     assert {"threshold", "thresholdType", "sigma", "smoothingKernelWidth", "nGrow", "backgroundKind"} <= set(
         sources.meta
     )
+
+
+def test_every_source_has_no_parent():
+    exposure, *_ = star_field(4, FWHM, side=128)
+    assert not detect(exposure, psf_sigma=SIGMA).sources["parent"].any()
 
 
 # Positions
@@ -172,6 +177,33 @@ def test_adaptive_moments_of_a_gaussian_are_its_own(moments):
     assert source["elongation"][0] == pytest.approx(np.sqrt(axes[1] / axes[0]), rel=0.01)
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["psf image", "sigma alone"])
+def test_extendedness_is_the_share_of_the_size_that_is_not_the_psf(known):
+    sigma = 1.6
+    u = np.arange(-9, 10)
+    psf = Psf.from_image(np.exp(-0.5 * (u**2 + u[:, None] ** 2) / sigma**2)) if known else None
+    for own, tolerance in ((0.0, 0.01), (0.8, 0.02), (3.0, 0.02)):
+        variance = sigma**2 + own**2
+        exposure = gaussian_exposure(50.2, 49.7, 1e6, variance, variance, 0.0, psf=psf)
+        source = detect(exposure, psf_sigma=sigma).sources
+        assert source["size_extendedness"][0] == pytest.approx(own**2 / variance, abs=tolerance)
+
+
+def test_what_is_narrower_than_the_psf_is_not_extended():
+    exposure = gaussian_exposure(50.0, 50.0, 1e6, 1.0, 1.0, 0.0)
+    assert detect(exposure, psf_sigma=2.0).sources["size_extendedness"][0] == 0.0
+
+
+def test_the_size_of_a_psf_is_that_of_its_moments_or_of_its_sigma():
+    u = np.arange(-12, 13)
+    # An elliptical Gaussian of Ixx 4 and Iyy 2.25.
+    psf = Psf.from_image(np.exp(-0.5 * (u**2 / 4 + u[:, None] ** 2 / 2.25)))
+    assert psf_trace(psf, 1.7) == pytest.approx(6.25, rel=1e-3)  # the tolerance of the iteration
+    assert psf_trace(None, 1.7) == 2 * 1.7**2
+    cut = Psf.from_image(np.ones((3, 3)))
+    assert psf_trace(cut, 1.7) == 2 * 1.7**2
+
+
 def test_half_light_radius_of_a_gaussian():
     exposure = gaussian_exposure(50.0, 50.0, 1e6, 4.0, 4.0, 0.0)
     source = detect(exposure, psf_sigma=2.0).sources
@@ -236,7 +268,11 @@ def test_flags_come_from_the_planes_near_the_source(name, distance):
     flagged = exposure.with_pixels(MaskedImage.from_arrays(exposure.image, mask, exposure.variance))
     sources = in_order_of(detect(flagged, psf_sigma=SIGMA).sources, np.array([40]), np.array([40]))
     assert sources[name][0] == (distance < 25)
-    assert sources["flag_saturated_center"][0] == (name == "flag_saturated" and distance == 0)
+    # NO_DATA is an edge, too; a pixel that is BAD or CR has been interpolated here.
+    raised = {name} | ({"flag_edge"} if name == "flag_nodata" else set())
+    raised |= {"flag_interpolated"} if name in ("flag_bad", "flag_cr") else set()
+    centers = {f"{raised_name}_center" for raised_name in raised} if distance == 0 else set()
+    assert {column for column in sources.colnames if column.endswith("_center") and sources[column][0]} == centers
 
 
 def test_sources_near_the_border_are_flagged():

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from psfmatch_cli.background import clipped_mean_std
 from psfmatch_cli.basis import alard_lupton_basis, basis_spec
 from psfmatch_cli.candidates import select_candidates
+from psfmatch_cli.clipping import clipped_mean_std
 from psfmatch_cli.config import CandidateConfig, KernelConfig
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.match import MatchResult, match

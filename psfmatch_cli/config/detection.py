@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from psfmatch_cli.config.base import Group, Planes
 
@@ -38,6 +38,15 @@ class BackgroundConfig(Group):
         "error", description="weight: one over the standard error of a bin's value, or over its square"
     )
 
+    @model_validator(mode="after")
+    def _orders_agree(self) -> Self:
+        if self.approx_order_y not in (-1, self.approx_order_x):
+            raise ValueError(
+                f"approx_order_y must be -1 or the same as approx_order_x ({self.approx_order_x}): the surface has one "
+                "order along both axes"
+            )
+        return self
+
 
 class DetectionConfig(Group):
     """Detection and measurement of sources."""
@@ -60,18 +69,25 @@ class DetectionConfig(Group):
     n_sigma_to_grow: float = Field(2.4, ge=0, description="growth of footprints, PSF sigmas")
     isotropic_grow: bool = Field(False, description="grow by a disc; off: by a diamond, along rows and columns")
     combined_grow: bool = Field(True, description="merge footprints that touch after growing; off: keep them apart")
-    return_original_footprints: bool = Field(False, description="list and mark footprints as they were before growing")
+    return_original_footprints: bool = Field(
+        False,
+        description="list footprints as they were before growing; the mask planes get the grown ones",
+    )
     re_estimate_background: bool = Field(
         False, description="fit the background again without the footprints and measure above that"
     )
     do_temp_local_background: bool = Field(
-        False, description="take a small-scale background off for the search alone (upstream's default: on)"
+        False,
+        description="look for the peaks of complex footprints again above a small-scale background, which the "
+        "measurement does not see (upstream's default: on)",
     )
     do_temp_wide_background: bool = Field(
         False, description="take a large-scale background, footprints included, off for the search alone"
     )
     n_peaks_max_simple: int = Field(
-        1, ge=0, description="footprints with more peaks have them looked for again without the local background"
+        1,
+        ge=0,
+        description="with the temporary local background: footprints with more local maxima than this are complex",
     )
     adjust_background: float = Field(0.0, description="counts added to the background after its fit, for trials")
     stats_mask: Planes = Field(["BAD", "SAT", "EDGE", "NO_DATA"], description="mask planes left out of the statistics")
