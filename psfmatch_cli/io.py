@@ -173,7 +173,7 @@ def _read_mask(pixels: Pixels, opened: Opened) -> None:
     elif number is not None:
         flags = read_image(opened.hdus, number, source.path)
         cards = readable_cards(opened.hdus[number].header)
-        take_mask(pixels, flags, cards, opened.options, layout.name == "lsst", f"{source}: HDU {number}", table)
+        take_mask(pixels, flags, cards, opened.options, layout.name == "lsst", f"{source.name}: HDU {number}", table)
     elif "mask" in opened.companions:
         companion = opened.companions["mask"]
         take_mask(pixels, *_read_file(companion.file), opened.options, False, f"mask {companion}", table)
@@ -185,7 +185,7 @@ def _read_coverage(pixels: Pixels, opened: Opened) -> None:
     number, companion = opened.planes.coverage, opened.companions.get("coverage")
     if number is not None:
         values = read_image(opened.hdus, number, opened.source.path)
-        take_coverage(pixels, values, f"{opened.source}: HDU {number}")
+        take_coverage(pixels, values, f"{opened.source.name}: HDU {number}")
     elif companion is not None:
         take_coverage(pixels, _read_file(companion.file)[0], f"coverage {companion}")
 

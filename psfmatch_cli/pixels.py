@@ -114,7 +114,7 @@ def take_mask(
         pixels.mask, pixels.planes = nonzero_mask(values, name)
     pixels.knows_saturation = bool(named) or lsst or (table is not None and table.knows_saturation)
     if pixels.knows_saturation:
-        pixels.note(saturation=name)
+        pixels.note(saturation=f"mask, {name}")
 
 
 def take_coverage(pixels: Pixels, values: NDArray, name: str) -> None:

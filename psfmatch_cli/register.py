@@ -128,7 +128,7 @@ class Widths:
 
 
 def fwhm_of(exposure: Exposure, given: float | None, role: str) -> tuple[float | None, str]:
-    """FWHM in pixels and where it came from: given, of the PSF, measured on stars, or stated by the header, in this order.
+    """FWHM in pixels and where it came from: given, of the PSF, measured on stars, or of the header, in this order.
 
     Raises
     ------

@@ -100,7 +100,7 @@ def test_saturation_is_not_searched_where_the_mask_knows_it():
     take_mask(made, np.zeros(SHAPE, int), {}, ReadOptions(mask_map={1: "SAT"}), False, "mask")
     complete(made, ReadOptions())
     assert plane(made, "SAT").sum() == 0
-    assert (made.noise.saturation, made.noise.sources["saturation"]) == (None, "mask")
+    assert (made.noise.saturation, made.noise.sources["saturation"]) == (None, "mask, mask")
 
 
 def test_defects_are_flagged_and_counted(caplog):
