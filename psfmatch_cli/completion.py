@@ -43,7 +43,7 @@ def _complete(pixels: Pixels, options: ReadOptions) -> None:
         _flag_saturation(pixels, defects.Saturation(options.saturation, "option"))
     if pixels.complete_mask and pixels.variance is not None and not pixels.relative_weight:
         return
-    if not pixels.complete_mask:
+    if not pixels.complete_mask and not pixels.knows_coverage:
         count = pixels.flag(defects.blank_pixels(pixels.image) & pixels.usable(), "NO_DATA")
         if count:
             log.info("%s: %d blank pixels (exactly 0) are NO_DATA", pixels.where, count)
@@ -139,18 +139,23 @@ def _make_variance(pixels: Pixels, sky: noise.Sky, options: ReadOptions) -> None
 
 
 def _scale_weights(pixels: Pixels, sky: noise.Sky) -> None:
-    """Weights that do not predict the sky noise are relative (exposure times): scale them so that they do."""
-    usable = pixels.usable() & np.isfinite(pixels.variance)
-    predicted, measured = float(np.median(pixels.variance[usable])), sky.sigma**2
-    if measured == 0 or noise.agree(predicted, measured):
+    """Weights that do not predict the sky noise are relative (exposure times): scale them so that they do.
+
+    The noise is that of the sky in units of the predicted one, as it may differ from place to place.
+    """
+    usable = pixels.usable() & np.isfinite(pixels.variance) & (pixels.variance > 0)
+    predicted = np.sqrt(np.where(usable, pixels.variance, np.float32(1)))
+    ratio = noise.measure_sky((pixels.image - sky.background) / predicted, ~usable).sigma
+    if ratio == 0 or noise.agree(1.0, ratio**2):
         return
+    typical = float(np.median(predicted[usable]))
     log.warning(
         "%s: the weights predict a sky noise of %.4g counts, measured is %.4g; taken as relative weights and scaled",
         pixels.where,
-        predicted**0.5,
-        sky.sigma,
+        typical,
+        typical * ratio,
     )
-    pixels.variance *= np.float32(measured / predicted)
+    pixels.variance *= np.float32(ratio**2)
     pixels.note(scale="relative weights, scaled to the measured sky noise")
 
 

@@ -44,6 +44,8 @@ class Pixels:
         Whether the mask was made by a pipeline that names its planes: then nothing is added to it unasked.
     knows_saturation : bool
         Whether the mask says which pixels are saturated.
+    knows_coverage : bool
+        Whether weights or a coverage say where there are no data.
     relative_weight : bool
         Whether the variance comes from weights that may have any scale and leave out the light of the sources.
     noise : NoiseModel
@@ -60,6 +62,7 @@ class Pixels:
     variance: NDArray[np.float32] | None = None
     complete_mask: bool = False
     knows_saturation: bool = False
+    knows_coverage: bool = False
     relative_weight: bool = False
     noise: NoiseModel = field(default_factory=NoiseModel)
     claims: Claims = field(default_factory=dict)
@@ -126,6 +129,7 @@ def take_coverage(pixels: Pixels, values: NDArray, name: str) -> None:
         If the plane has another shape.
     """
     check_shape(values, pixels, name)
+    pixels.knows_coverage = True
     with np.errstate(invalid="ignore"):
         count = pixels.flag(~(values > 0), "NO_DATA")
     if count:
@@ -155,6 +159,7 @@ def take_variance(
     check_shape(values, pixels, name)
     pixels.variance, no_data = as_variance(values, kind)
     pixels.relative_weight = relative and kind == "weight"
+    pixels.knows_coverage = pixels.knows_coverage or kind == "weight"
     count = pixels.flag(no_data, "NO_DATA")
     if count:
         log.info("%s: %d pixels without weight are NO_DATA", pixels.where, count)
