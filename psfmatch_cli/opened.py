@@ -21,7 +21,7 @@ from psfmatch_cli.keywords import Cards
 from psfmatch_cli.layouts import Hdu, PlaneMap
 from psfmatch_cli.read_options import ReadOptions
 from psfmatch_cli.sdss import frame_claims
-from psfmatch_cli.wcs_header import Geometry, geometry, read_wcs, solved_beside
+from psfmatch_cli.wcs_header import Geometry, geometry, projection_name, read_wcs, solved_beside
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -107,7 +107,7 @@ def open_exposure(hdus: fits.HDUList, source: FitsPath, options: ReadOptions, wh
     given = {} if options.exposure_time is None else {"exposure_time": options.exposure_time}
     cards = Cards(header, options.keywords or {}, given)
     cards.check_named(where)
-    wcs = _wcs(hdus, image, header, source, where)
+    wcs, grid = _wcs(hdus, image, header, source, where)
     return Opened(
         hdus=hdus,
         source=source,
@@ -122,7 +122,7 @@ def open_exposure(hdus: fits.HDUList, source: FitsPath, options: ReadOptions, wh
         archive=_archive(hdus, source) if layout.name == "lsst" else None,
         claims=_sdss_claims(hdus, cards, source) if layout.name == "sdss" else {},
         wcs=wcs,
-        geometry=None if wcs is None else geometry(wcs, image.shape[-2:]),
+        geometry=grid,
     )
 
 
@@ -143,19 +143,23 @@ def _companions(
     return dict(found)
 
 
-def _wcs(hdus: fits.HDUList, image: Hdu, merged: fits.Header, source: FitsPath, where: str) -> WCS | None:
+def _wcs(
+    hdus: fits.HDUList, image: Hdu, merged: fits.Header, source: FitsPath, where: str
+) -> tuple[WCS | None, Geometry | None]:
     """Celestial WCS of the image HDU, else of its header merged with the primary, else of a solution beside it."""
-    wcs = read_wcs(hdus, [hdus[image.index].header, merged], where)
+    headers = [hdus[image.index].header, merged]
+    wcs = read_wcs(hdus, headers, where)
     beside = solved_beside(source.path) if wcs is None else None
-    if beside is None:
-        return wcs
-    with open_fits(beside) as solution:
-        header = readable_cards(solution[0].header)
-        header["NAXIS2"], header["NAXIS1"] = image.shape[-2:]
-        wcs = read_wcs(solution, [header], where)
-    if wcs is not None:
+    if beside is not None:
+        with open_fits(beside) as solution:
+            headers = [readable_cards(solution[0].header)]
+            headers[0]["NAXIS2"], headers[0]["NAXIS1"] = image.shape[-2:]
+            wcs = read_wcs(solution, headers, where)
+    if wcs is None:
+        return None, None
+    if beside is not None:
         log.info("%s: WCS from %s, found beside it", where, beside.name)
-    return wcs
+    return wcs, geometry(wcs, image.shape[-2:], projection_name(headers))
 
 
 def _archive(hdus: fits.HDUList, source: FitsPath) -> Archive | None:

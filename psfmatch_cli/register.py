@@ -146,7 +146,7 @@ def fwhm_of(exposure: Exposure, given: float | None, role: str) -> tuple[float |
     stated = header_fwhm(exposure)
     if measured is None and stated is not None:
         log.warning(
-            "no star of the %s image (%s) is fit for measuring its FWHM; taken: %s", role, exposure.name, stated[1]
+            "the %s image (%s) has no star fit for measuring its FWHM; used: %s", role, exposure.name, stated[1]
         )
         return stated
     if measured is None:

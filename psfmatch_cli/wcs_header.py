@@ -35,6 +35,12 @@ def read_wcs(hdus: fits.HDUList, headers: Sequence[fits.Header], where: str) -> 
     return None
 
 
+def projection_name(headers: Sequence[fits.Header]) -> str:
+    """Projection of the first of these headers that has one, such as TAN-SIP; a WCS keeps TPV under another name."""
+    header = next((header for header in headers if "CTYPE1" in header), None)
+    return "" if header is None else str(_standard(header)["CTYPE1"]).partition("-")[2].strip("- ")
+
+
 def _standard(header: fits.Header) -> fits.Header:
     """A SCAMP header with its projection named as the standard has it.
 
@@ -87,7 +93,7 @@ class Geometry:
     Parameters
     ----------
     projection : str
-        The last letters of CTYPE1, such as TAN-SIP.
+        See `projection_name`.
     pixel_scale : float
         Arcsec: root of the area of the middle pixel.
     rotation : float
@@ -111,7 +117,7 @@ class Geometry:
         return float(np.deg2rad(self.pixel_scale / 3600.0) ** 2)
 
 
-def geometry(wcs: WCS, shape: tuple[int, int]) -> Geometry:
+def geometry(wcs: WCS, shape: tuple[int, int], projection: str = "") -> Geometry:
     """Scale, orientation and centre, measured on the middle pixel, distortions included."""
     height, width = shape
     x, y = (width - 1) / 2, (height - 1) / 2
@@ -120,7 +126,6 @@ def geometry(wcs: WCS, shape: tuple[int, int]) -> Geometry:
     east, north = (offset.to_value("arcsec") for offset in center.spherical_offsets_to(sky))
     along_x, along_y = (np.array([east[i] - east[j], north[i] - north[j]]) for i, j in ((1, 2), (3, 4)))
     determinant = float(along_x[0] * along_y[1] - along_x[1] * along_y[0])
-    projection = str(wcs.wcs.ctype[wcs.wcs.lng]).partition("-")[2].strip("-")
     return Geometry(
         projection=projection,
         pixel_scale=abs(determinant) ** 0.5,
