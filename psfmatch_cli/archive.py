@@ -131,12 +131,16 @@ def archived_psf_sigma(archive: Archive) -> float | None:
         return None
     for name in stored.rows.dtype.names:
         value = np.ravel(stored.rows[name][0])
-        text = value.tobytes() if value.dtype.kind in "iu" and value.dtype.itemsize == 1 else str(value[0]).encode()
+        text = value.tobytes() if value.dtype in (np.uint8, np.int8) else _as_bytes(value[0])
         match = re.search(rb"^psfSigma: *([0-9.eE+-]+) *$", text, re.MULTILINE)
         if match is not None:
             sigma = float(match[1])
             return sigma if 0 < sigma < math.inf else None
     return None
+
+
+def _as_bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
 
 
 def archived_psf(archive: Archive, stored: StoredObject, where: str) -> Psf | None:

@@ -23,7 +23,12 @@ class Companion:
     file: FitsPath
 
     def __str__(self) -> str:
-        return f"HDU {self.file.hdu} of {self.file.path.name}, found beside it (--layout plain leaves it out)"
+        return f"HDU {self.file.hdu} of {self.file.path.name}"
+
+    @property
+    def told(self) -> str:
+        """What it is and how to do without it."""
+        return f"{self.role}: {self}, found beside it (--layout plain leaves it out)"
 
 
 def find_companions(

@@ -16,7 +16,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from psfmatch_cli.asinh import linear_counts, scaling
-from psfmatch_cli.companions import NOISE_ROLES
+from psfmatch_cli.companions import NOISE_ROLES, Companion
 from psfmatch_cli.completion import complete
 from psfmatch_cli.errors import InputError, UsageError
 from psfmatch_cli.exposure import Exposure, MaskedImage
@@ -34,7 +34,7 @@ from psfmatch_cli.fitsfile import (
 from psfmatch_cli.fitswrite import write_exposure
 from psfmatch_cli.layouts import origin_from_header
 from psfmatch_cli.opened import Opened, open_exposure
-from psfmatch_cli.pixels import Pixels, take_coverage, take_mask, take_variance
+from psfmatch_cli.pixels import Pixels, check_shape, take_coverage, take_mask, take_variance
 from psfmatch_cli.psf import Psf
 from psfmatch_cli.read_options import ReadOptions
 from psfmatch_cli.stated import file_facts, stated_fluxmag0, stated_psf, stated_quantities
@@ -176,7 +176,7 @@ def _read_mask(pixels: Pixels, opened: Opened) -> None:
         take_mask(pixels, flags, cards, opened.options, layout.name == "lsst", f"{source.name}: HDU {number}", table)
     elif "mask" in opened.companions:
         companion = opened.companions["mask"]
-        take_mask(pixels, *_read_file(companion.file), opened.options, False, f"mask {companion}", table)
+        take_mask(pixels, *_read_companion(companion, pixels), opened.options, False, str(companion), table)
     elif layout.name == "lsst":
         log.warning("%s: no mask plane in the file; saturated and dead pixels are looked for", opened.where)
 
@@ -187,7 +187,7 @@ def _read_coverage(pixels: Pixels, opened: Opened) -> None:
         values = read_image(opened.hdus, number, opened.source.path)
         take_coverage(pixels, values, f"{opened.source.name}: HDU {number}")
     elif companion is not None:
-        take_coverage(pixels, _read_file(companion.file)[0], f"coverage {companion}")
+        take_coverage(pixels, _read_companion(companion, pixels)[0], str(companion))
 
 
 def _read_variance(pixels: Pixels, opened: Opened) -> None:
@@ -202,13 +202,26 @@ def _read_variance(pixels: Pixels, opened: Opened) -> None:
         name = f"{source.name}: HDU {found.variance}"
         take_variance(pixels, values, found.variance_kind, "plane", name, relative=relative)
     elif companion is not None:
-        values, header = _read_file(companion.file)
+        values, header = _read_companion(companion, pixels)
         asinh = scaling(header) if opened.layout.name == "panstarrs" else None
         values = values if asinh is None else linear_counts(values, *asinh)
-        name = f"{companion.role} {companion}"
-        take_variance(pixels, values, companion.role, f"{companion.role} file", name, relative=relative)
+        origin = f"{companion.role} file"
+        take_variance(pixels, values, companion.role, origin, str(companion), relative=relative)
     elif opened.layout.name == "lsst":
         log.warning("%s: no variance plane in the file; it is worked out from gain and sky", opened.where)
+
+
+def _read_companion(companion: Companion, pixels: Pixels) -> tuple[NDArray, fits.Header]:
+    """Pixels and header of an image found beside the exposure.
+
+    Raises
+    ------
+    InputError
+        If it has another shape; the message says how to do without it.
+    """
+    values, header = _read_file(companion.file)
+    check_shape(values, pixels, companion.told)
+    return values, header
 
 
 def _read_file(source: FitsPath) -> tuple[Any, fits.Header]:

@@ -139,7 +139,7 @@ def _companions(
 ) -> dict[str, Companion]:
     found = find_companions(layout, source.path, image, planes, options)
     for companion in found.values():
-        log.info("%s: %s: %s", where, companion.role, companion)
+        log.info("%s: %s", where, companion.told)
     return dict(found)
 
 

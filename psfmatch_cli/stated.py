@@ -187,7 +187,7 @@ def _planes(opened: Opened, psf: Psf | None) -> dict[str, str]:
     planes = {role: f"HDU {n} ({listed[n].name or 'no name'})" for role, n in own.items() if n is not None}
     for role, companion in opened.companions.items():
         name = "variance" if role in ("noise", "weight") else role
-        planes[name] = f"HDU {companion.file.hdu} of {companion.file.path.name}"
+        planes[name] = str(companion)
     if found.variance is not None and found.variance_kind != "variance":
         planes["variance"] += f", a {found.variance_kind}"
     if options.mask is not None:

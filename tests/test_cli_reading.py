@@ -1,9 +1,11 @@
 """Options on reading: from texts to what the reader takes."""
 
+import json
 import re
 
 import pytest
 
+import made_files as made
 from psfmatch_cli.cli.options import READING
 from psfmatch_cli.cli.reading import keyword_map, read_options
 from psfmatch_cli.errors import UsageError
@@ -58,3 +60,23 @@ def test_the_help_names_all_layouts_and_quantities(psfmatch):
     assert re.split(r", | or ", named) == list(LAYOUTS)
     quantities = re.search(r"Quantities: (.*?)\.", text)[1]
     assert [name.replace("-", "_") for name in quantities.split(", ")] == list(QUANTITIES)
+
+
+def test_the_record_holds_what_lies_beside_the_exposure(psfmatch, tmp_path):
+    path = made.ztf_files(tmp_path, [256])
+    assert psfmatch("detect", path, "-o", "out.ecsv").status == 0
+    run = json.loads((tmp_path / "out_metadata.json").read_text())["metadata"]["run"]["metadata"]
+    reading = run["reading"]["metadata"]["exposure"]
+    assert reading["scalars"]["layout"] == "ztf"
+    assert reading["metadata"]["planes"]["scalars"]["psf"].startswith("file ")
+    assert reading["metadata"]["quantities"]["metadata"]["zero_point"]["scalars"]["source"] == "header MAGZP"
+    assert {"exposure", "exposure_mask", "exposure_psf"} <= set(run["inputs"]["metadata"])
+    assert len(run["inputs"]["metadata"]["exposure_mask"]["scalars"]["sha256"]) == 64
+
+
+def test_a_file_that_was_read_because_it_lies_beside_is_never_overwritten(psfmatch, tmp_path):
+    path = made.swarp_files(tmp_path)
+    before = (tmp_path / "coadd.weight.fits").read_bytes()
+    ended = psfmatch("detect", path, "-o", "coadd.weight.fits", "--overwrite", "--no-metadata")
+    assert (ended.status, (tmp_path / "coadd.weight.fits").read_bytes()) == (2, before)
+    assert "the output coadd.weight.fits is also an input" in ended.err
