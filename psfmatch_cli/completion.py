@@ -39,8 +39,9 @@ def complete(pixels: Pixels, options: ReadOptions) -> None:
 
 def _complete(pixels: Pixels, options: ReadOptions) -> None:
     _refuse_empty_variance(pixels, options)
-    if options.saturation is not None:
-        _flag_saturation(pixels, defects.Saturation(options.saturation, "option"))
+    explicit = _explicit_saturation(pixels, options)
+    if explicit is not None:
+        _flag_saturation(pixels, explicit)
     if pixels.complete_mask and pixels.variance is not None and not pixels.relative_weight:
         return
     if not pixels.complete_mask and not pixels.knows_coverage:
@@ -51,7 +52,7 @@ def _complete(pixels: Pixels, options: ReadOptions) -> None:
         raise InputError(f"{pixels.where}: every pixel is masked or not finite")
     sky = noise.measure_sky(pixels.image, ~pixels.usable())
     if not pixels.complete_mask:
-        _flag_defects(pixels, sky, options)
+        _flag_defects(pixels, sky, search_saturation=explicit is None and not pixels.knows_saturation)
     if pixels.variance is None:
         _make_variance(pixels, sky, options)
     elif pixels.relative_weight:
@@ -80,9 +81,17 @@ def _refuse_empty_variance(pixels: Pixels, options: ReadOptions) -> None:
     pixels.variance = None
 
 
-def _flag_defects(pixels: Pixels, sky: noise.Sky, options: ReadOptions) -> None:
+def _explicit_saturation(pixels: Pixels, options: ReadOptions) -> defects.Saturation | None:
+    """The level of the option, or of the card that the user named: obeyed, whatever the mask says."""
+    if options.saturation is not None:
+        return defects.Saturation(options.saturation, "option")
+    found = pixels.cards.number("saturation") if "saturation" in pixels.cards.named else None
+    return None if found is None else defects.Saturation(found.value, found.source)
+
+
+def _flag_defects(pixels: Pixels, sky: noise.Sky, *, search_saturation: bool) -> None:
     usable = pixels.usable()
-    if options.saturation is None and not pixels.knows_saturation:
+    if search_saturation:
         found = defects.find_saturation(pixels.image, usable, pixels.cards, sky)
         if found is not None:
             _flag_saturation(pixels, found)

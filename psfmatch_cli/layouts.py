@@ -76,9 +76,11 @@ class PlaneMap:
     ----------
     layout : str
         Name of the layout.
-    image, mask, variance, psf : int or None
+    image : int
+    mask, variance : int or None
     variance_kind : {"variance", "noise", "weight"}
         What the HDU of the variance holds.
+    psf : int or None
     coverage : int or None
         Image that is not positive where there is no data.
     """

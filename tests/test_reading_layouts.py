@@ -359,6 +359,16 @@ def test_cards_can_be_named(tmp_path):
     assert (found.filter, found.facts.quantities["exposure_time"].value) == ("Ha", 30.0)
 
 
+def test_a_named_saturation_card_is_obeyed_beside_a_mask(tmp_path):
+    path = made.ztf_files(tmp_path)
+    brightest = float(made.counts().max())
+    with fits.open(path, mode="update") as hdus:
+        hdus[0].header["MYSAT"] = brightest
+    found = read_exposure(path, ReadOptions(keywords={"saturation": "MYSAT"}))
+    assert found.masked_image.flagged(["SAT"]).sum() == 9, "the brightest pixel and its neighbours"
+    assert found.noise.sources["saturation"] == "header MYSAT"
+
+
 def test_values_can_be_given_instead_of_cards(tmp_path):
     path = made.small_telescope_file(tmp_path / "a.fit", GAIN=2.0, BUNIT="ADU/s")
     options = ReadOptions(exposure_time=1.0, saturation=6000.0, zero_point=25.0, band="V")

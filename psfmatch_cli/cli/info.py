@@ -162,9 +162,10 @@ def _told(entry: Mapping[str, Any]) -> str:
 def _sky(quantities: Mapping[str, Any]) -> str:
     value = {name: quantities[name]["value"] for name in ("pixel_scale", "rotation", "ra", "dec")}
     projection = quantities["pixel_scale"]["source"].removeprefix("WCS (").removesuffix(")")
+    rotation = round(value["rotation"], 2) + 0.0  # no -0.00
     mirrored = ", mirrored" if "mirrored" in quantities["rotation"]["source"] else ""
     return (
-        f"{projection}, {value['pixel_scale']:.4g} arcsec/pixel, rotated by {value['rotation']:.2f} deg{mirrored}, "
+        f"{projection}, {value['pixel_scale']:.4g} arcsec/pixel, rotated by {rotation:.2f} deg{mirrored}, "
         f"centre at RA {value['ra']:.5f}, Dec {value['dec']:.5f} deg"
     )
 
