@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.io import fits
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -121,9 +122,10 @@ def geometry(wcs: WCS, shape: tuple[int, int], projection: str = "") -> Geometry
     """Scale, orientation and centre, measured on the middle pixel, distortions included."""
     height, width = shape
     x, y = (width - 1) / 2, (height - 1) / 2
-    sky = wcs.pixel_to_world([x, x + 0.5, x - 0.5, x, x], [y, y, y, y + 0.5, y - 0.5]).icrs
-    center = sky[0]
-    east, north = (offset.to_value("arcsec") for offset in center.spherical_offsets_to(sky))
+    positions = np.column_stack([[x, x + 0.5, x - 0.5, x, x], [y, y, y, y + 0.5, y - 0.5]])
+    sky = wcs.all_pix2world(positions, 0)
+    lon, lat = _icrs(wcs, sky[:, wcs.wcs.lng], sky[:, wcs.wcs.lat])
+    east, north = _offsets(lon, lat)
     along_x, along_y = (np.array([east[i] - east[j], north[i] - north[j]]) for i, j in ((1, 2), (3, 4)))
     determinant = float(along_x[0] * along_y[1] - along_x[1] * along_y[0])
     return Geometry(
@@ -131,6 +133,28 @@ def geometry(wcs: WCS, shape: tuple[int, int], projection: str = "") -> Geometry
         pixel_scale=abs(determinant) ** 0.5,
         rotation=float(np.rad2deg(np.arctan2(along_y[0], along_y[1]))),
         flipped=determinant > 0,
-        ra=float(center.ra.deg),
-        dec=float(center.dec.deg),
+        ra=float(lon[0]) % 360.0,
+        dec=float(lat[0]),
     )
+
+
+def _icrs(wcs: WCS, lon: NDArray, lat: NDArray) -> tuple[NDArray, NDArray]:
+    """ICRS positions, degrees. FK5 of 2000 is within 0.03 arcsec of it and taken as it is."""
+    celestial = wcs.wcs
+    equinox = 2000.0 if np.isnan(celestial.equinox) else celestial.equinox
+    if celestial.lngtyp == "RA" and celestial.radesys in ("", "ICRS", "FK5") and equinox == 2000.0:
+        return lon, lat
+    from astropy.coordinates import SkyCoord
+    from astropy.wcs.utils import wcs_to_celestial_frame
+
+    sky = SkyCoord(lon, lat, unit="deg", frame=wcs_to_celestial_frame(wcs)).icrs
+    return sky.ra.deg, sky.dec.deg
+
+
+def _offsets(lon: NDArray, lat: NDArray) -> tuple[NDArray, NDArray]:
+    """Offsets from the first position to the east and to the north on its tangent plane, arcsec."""
+    a, d = np.deg2rad(lon), np.deg2rad(lat)
+    directions = np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)])
+    east = np.array([-np.sin(a[0]), np.cos(a[0]), 0.0])
+    north = np.cross(directions[:, 0], east)
+    return tuple(np.rad2deg(axis @ directions) * 3600.0 for axis in (east, north))

@@ -3,7 +3,9 @@
 import json
 import re
 
+import numpy as np
 import pytest
+from astropy.io import fits
 
 import made_files as made
 from psfmatch_cli.cli.options import READING
@@ -72,6 +74,32 @@ def test_the_record_holds_what_lies_beside_the_exposure(psfmatch, tmp_path):
     assert reading["metadata"]["quantities"]["metadata"]["zero_point"]["scalars"]["source"] == "header MAGZP"
     assert {"exposure", "exposure_mask", "exposure_psf"} <= set(run["inputs"]["metadata"])
     assert len(run["inputs"]["metadata"]["exposure_mask"]["scalars"]["sha256"]) == 64
+
+
+def test_a_pair_of_two_surveys_is_subtracted_with_no_option_but_the_file_names(psfmatch, pair, tmp_path):
+    weight = 1 / pair.template.variance
+    head = made.primary(pair.template.image, SOFTNAME="SWarp", BUNIT="adu", GAIN=50.0)
+    head.header.update(pair.template.wcs.to_header())
+    template = made.save(tmp_path / "coadd.fits", head)
+    made.save(tmp_path / "coadd.weight.fits", made.primary(weight))
+    for word, product in (("ooi", "image"), ("ood", "dqmask"), ("oow", "wtmap")):
+        exposure = pair.science
+        saturated = np.where(exposure.masked_image.flagged(["SAT"]), 3, 0).astype(np.int16)
+        plane = {"ooi": exposure.image, "ood": saturated, "oow": 1 / exposure.variance}[word]
+        hdu = made.compressed(plane, "S29", BUNIT="electrons")
+        hdu.header.update(exposure.wcs.to_header())
+        science = tmp_path / f"c4d_1_2_{word}_g_v1.fits.fz"
+        made.save(science, made.primary(PROCTYPE="InstCal", PRODTYPE=product, PLVER="V5.0"), hdu)
+    science = tmp_path / "c4d_1_2_ooi_g_v1.fits.fz"
+    ended = psfmatch("subtract", template, science, "-o", "diff.fits", "--json")
+    summary = json.loads(ended.out)
+    assert (ended.status, summary["convolved"]) == (0, "template")
+    assert summary["kernel_sum"] == pytest.approx(1.25, rel=0.02)
+    assert summary["sky_width"] == pytest.approx(1.0, abs=0.1)
+    with fits.open("diff.fits") as hdus:
+        assert [hdus[name].header.get("BUNIT") for name in ("IMAGE", "VARIANCE")] == ["electrons", "electrons**2"]
+        saturated = pair.science.masked_image.flagged(["SAT"])
+        assert (hdus["MASK"].data[saturated] >> hdus["MASK"].header["MP_SAT"] & 1).all()
 
 
 def test_a_file_that_was_read_because_it_lies_beside_is_never_overwritten(psfmatch, tmp_path):

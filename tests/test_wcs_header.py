@@ -41,6 +41,21 @@ def test_the_centre_is_told_in_icrs():
     assert found.pixel_scale == pytest.approx(0.5, rel=1e-6)
 
 
+@pytest.mark.parametrize("frame", ["fk4", "fk5"])
+def test_an_old_equinox_is_brought_to_icrs(frame):
+    cards = header()
+    cards.update({"RADESYS": frame.upper(), "EQUINOX": 1950.0})
+    found = geometry(WCS(cards), SHAPE)
+    truth = SkyCoord(150.0, 60.0, unit="deg", frame=frame, equinox="B1950" if frame == "fk4" else "J1950").icrs
+    assert (found.ra, found.dec) == (pytest.approx(truth.ra.deg, abs=1e-7), pytest.approx(truth.dec.deg, abs=1e-7))
+
+
+def test_a_field_at_the_pole():
+    cards = header(30.0)
+    cards["CRVAL2"] = 89.9999
+    assert geometry(WCS(cards), SHAPE).pixel_scale == pytest.approx(0.5, rel=1e-6)
+
+
 def test_the_first_header_with_a_wcs_counts():
     hdus = fits.HDUList([fits.PrimaryHDU()])
     assert read_wcs(hdus, [fits.Header(), header(scale=0.7)], "f").proj_plane_pixel_scales()[0].value * 3600 == (
