@@ -132,7 +132,7 @@ def archived_psf_sigma(archive: Archive) -> float | None:
     for name in stored.rows.dtype.names:
         value = np.ravel(stored.rows[name][0])
         text = value.tobytes() if value.dtype in (np.uint8, np.int8) else _as_bytes(value[0])
-        match = re.search(rb"^psfSigma: *([0-9.eE+-]+) *$", text, re.MULTILINE)
+        match = re.search(rb"^psfSigma: *([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?) *$", text, re.MULTILINE)
         if match is not None:
             sigma = float(match[1])
             return sigma if 0 < sigma < math.inf else None

@@ -82,8 +82,9 @@ def _sampling(
     """Image pixels per pixel of the PSF; None where nothing tells."""
     header = readable_cards(hdus[index].header)
     wcs = read_wcs(hdus, [header], where)
+    grid = None if wcs is None else geometry(wcs, shape)
     cards = (card_number(header, name) for name in _SCALE_CARDS)
-    scale = geometry(wcs, shape).pixel_scale if wcs is not None else next((n for n in cards if n is not None), None)
+    scale = next((n for n in cards if n is not None), None) if grid is None else grid.pixel_scale
     if scale is not None and pixel_scale is not None:
         return scale / pixel_scale
     oversampling = card_number(header, "OVERSAMP")

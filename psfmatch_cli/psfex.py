@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 from psfmatch_cli.errors import InputError
 
 COLUMN = "PSF_MASK"
+#: Pixels of the image per pixel of a PSF: beyond, one of the two scales is wrong.
+SAMPLINGS = (0.01, 20.0)
+#: Half the side, image pixels, that a resampled PSF has at most.
+LARGEST_HALF = 250
 
 
 @dataclass(frozen=True)
@@ -97,11 +101,21 @@ def resampled(fine: NDArray[np.float64], sampling: float, *, average: bool = Fal
     average : bool
         Average over the area of each new pixel: for values that are light per small pixel. Otherwise interpolate: for
         values that hold the response of a new pixel already. Both by cubic splines.
+
+    Raises
+    ------
+    InputError
+        If the pixels differ beyond `SAMPLINGS`.
     """
+    if not SAMPLINGS[0] <= sampling <= SAMPLINGS[1]:
+        raise InputError(
+            f"one pixel of the PSF would be {sampling:.4g} pixels of the image, expected {SAMPLINGS[0]} to "
+            f"{SAMPLINGS[1]:g}; check the pixel scales, or give the FWHM instead"
+        )
     from scipy import ndimage
 
     middle = np.array(fine.shape) // 2
-    half = max(1, int(np.floor(min(middle) * sampling)))
+    half = min(max(1, int(np.floor(min(middle) * sampling))), LARGEST_HALF)
     n = max(1, int(np.ceil(2.0 / sampling))) if average else 1
     within = (np.arange(n) + 0.5) / n - 0.5
     offsets = (np.arange(-half, half + 1)[:, None] + within).ravel() / sampling

@@ -12,6 +12,7 @@ from psfmatch_cli.instruments import LAYOUTS
 from psfmatch_cli.keywords import QUANTITIES
 from psfmatch_cli.layouts import VarianceKind
 from psfmatch_cli.masks import PLANE_NAME
+from psfmatch_cli.zero_points import PLAUSIBLE
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,11 @@ class ReadOptions:
                 raise UsageError(f"{name} must be a positive number, got {value}")
         if self.read_noise is not None and not 0 <= self.read_noise < math.inf:
             raise UsageError(f"read_noise must be 0 or a positive number, got {self.read_noise}")
-        for name in ("saturation", "sky_level", "pedestal", "zero_point"):
+        if self.zero_point is not None and not PLAUSIBLE[0] <= self.zero_point <= PLAUSIBLE[1]:
+            raise UsageError(
+                f"zero_point must be a magnitude from {PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g}, got {self.zero_point}"
+            )
+        for name in ("saturation", "sky_level", "pedestal"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise UsageError(f"{name} must be a finite number, got {value}")

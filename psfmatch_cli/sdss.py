@@ -8,6 +8,7 @@ one (fpC) is in counts and holds a pedestal, SOFTBIAS.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,6 +73,8 @@ def frame_claims(header: Mapping[str, Any], calibration: NDArray | None = None, 
     if noise is None:
         return {}
     scale = 1.0 if calibration is None else float(np.median(calibration))
+    if not 0 < scale < math.inf:
+        return {}
     of = f"table of SDSS CCDs, column {column}"
     claims = {"gain": (noise[0] / scale, of), "dark_variance": (noise[1] * scale**2, of)}
     if sky is not None:

@@ -118,16 +118,21 @@ class Geometry:
         return float(np.deg2rad(self.pixel_scale / 3600.0) ** 2)
 
 
-def geometry(wcs: WCS, shape: tuple[int, int], projection: str = "") -> Geometry:
-    """Scale, orientation and centre, measured on the middle pixel, distortions included."""
+def geometry(wcs: WCS, shape: tuple[int, int], projection: str = "") -> Geometry | None:
+    """Scale, orientation and centre, measured on the middle pixel, distortions included; None where it has no size."""
     height, width = shape
     x, y = (width - 1) / 2, (height - 1) / 2
     positions = np.column_stack([[x, x + 0.5, x - 0.5, x, x], [y, y, y, y + 0.5, y - 0.5]])
-    sky = wcs.all_pix2world(positions, 0)
-    lon, lat = _icrs(wcs, sky[:, wcs.wcs.lng], sky[:, wcs.wcs.lat])
-    east, north = _offsets(lon, lat)
+    with np.errstate(all="ignore"):
+        sky = wcs.all_pix2world(positions, 0)
+        if not np.isfinite(sky).all():
+            return None
+        lon, lat = _icrs(wcs, sky[:, wcs.wcs.lng], sky[:, wcs.wcs.lat])
+        east, north = _offsets(lon, lat)
     along_x, along_y = (np.array([east[i] - east[j], north[i] - north[j]]) for i, j in ((1, 2), (3, 4)))
     determinant = float(along_x[0] * along_y[1] - along_x[1] * along_y[0])
+    if determinant == 0:
+        return None
     return Geometry(
         projection=projection,
         pixel_scale=abs(determinant) ** 0.5,

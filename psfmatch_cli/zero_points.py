@@ -14,10 +14,12 @@ from psfmatch_cli.units import Unit
 
 #: Flux of magnitude 0, Jy.
 _ZERO_MAGNITUDE = 3631.0
+#: Magnitudes of one count that are taken for such.
+PLAUSIBLE = (-50.0, 100.0)
 
 
 def header_zero_point(cards: Cards, unit: Unit, pixel_area: float | None, layout: str) -> Fact | None:
-    """Magnitude of a source of one count, or None where no header tells.
+    """Magnitude of a source of one count, or None where no header tells a plausible one.
 
     Parameters
     ----------
@@ -29,6 +31,11 @@ def header_zero_point(cards: Cards, unit: Unit, pixel_area: float | None, layout
     layout : str
         Name of the layout.
     """
+    found = _zero_point(cards, unit, pixel_area, layout)
+    return found if found is not None and PLAUSIBLE[0] <= found.value <= PLAUSIBLE[1] else None
+
+
+def _zero_point(cards: Cards, unit: Unit, pixel_area: float | None, layout: str) -> Fact | None:
     if "zero_point" not in cards.named:
         for found in (_flux_unit(unit), _surface_brightness(cards, unit, pixel_area), _hst(cards, unit, layout)):
             if found is not None:
@@ -56,7 +63,7 @@ def _surface_brightness(cards: Cards, unit: Unit, pixel_area: float | None) -> F
     if unit.kind != "surface brightness":
         return None
     stated = card_number(cards.header, "PIXAR_SR")
-    area, source = (pixel_area, "the WCS") if pixel_area is not None else (stated, "header PIXAR_SR")
+    area, source = (pixel_area, "the WCS") if pixel_area else (stated, "header PIXAR_SR")
     if area is None:
         return None
     janskys = unit.scale * 1e6 * area

@@ -147,7 +147,9 @@ def test_the_width_of_the_psf_from_the_attached_statistics(column):
     assert archived_psf_sigma(stored) == 1.875
 
 
-@pytest.mark.parametrize("text", ["psfSigma: .nan", "psfSigma: 0.0", "psfsigma: 2.0", "psfSigma: 1.8; import os", ""])
+@pytest.mark.parametrize(
+    "text", ["psfSigma: .nan", "psfSigma: 0.0", "psfsigma: 2.0", "psfSigma: 1.8; import os", "psfSigma: e", ""]
+)
 def test_statistics_without_a_width_say_nothing(text):
     assert archived_psf_sigma(archive((3, "ExposureSummaryStats", rows(text=np.array(text or " "))))) is None
     assert archived_psf_sigma(archive((3, "FilterLabel", rows(band="r")))) is None

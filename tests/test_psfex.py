@@ -65,6 +65,13 @@ def test_fine_pixels_of_light_are_averaged_over_the_larger_one():
     assert moments_fwhm(averaged) == pytest.approx(FWHM_PER_SIGMA * np.sqrt(1 + 1 / 12), rel=2e-3)
 
 
+@pytest.mark.parametrize("sampling", [1e-6, 1e6, float("nan")])
+def test_pixels_that_differ_beyond_reason_are_refused(sampling):
+    for average in (False, True):
+        with pytest.raises(InputError, match="one pixel of the PSF would be"):
+            resampled(gaussian(2.0), sampling, average=average)
+
+
 @pytest.mark.parametrize(
     ("changes", "shape", "message"),
     [

@@ -36,3 +36,4 @@ def test_a_calibrated_frame_is_in_nanomaggies():
 @pytest.mark.parametrize("header", [{}, {"RUN": "x", "CAMCOL": 1}, {"RUN": 1, "CAMCOL": 1, "FILTER": "clear"}])
 def test_other_frames_say_nothing(header):
     assert frame_claims(header) == {}
+    assert frame_claims({"RUN": 4192, "CAMCOL": 4, "FILTER": "r"}, np.array([0.0, np.nan])) == {}

@@ -56,6 +56,13 @@ def test_a_field_at_the_pole():
     assert geometry(WCS(cards), SHAPE).pixel_scale == pytest.approx(0.5, rel=1e-6)
 
 
+def test_a_distortion_that_leaves_no_pixel_has_no_geometry():
+    cards = header(kind="TAN-SIP")
+    cards.update({"A_ORDER": 2, "B_ORDER": 2, "B_2_0": 0.0, "A_2_0": 1e300})
+    cards["CRPIX1"], cards["CRPIX2"] = 1e9, 1e9
+    assert geometry(WCS(cards), SHAPE) is None
+
+
 def test_the_first_header_with_a_wcs_counts():
     hdus = fits.HDUList([fits.PrimaryHDU()])
     assert read_wcs(hdus, [fits.Header(), header(scale=0.7)], "f").proj_plane_pixel_scales()[0].value * 3600 == (

@@ -31,6 +31,11 @@ def test_a_surface_brightness_needs_a_pixel_area():
     assert zero_point({"BUNIT": "MJy/sr"}) is None
 
 
+def test_what_is_no_magnitude_is_not_used():
+    assert zero_point({"MAGZP": 1e6}) is None
+    assert zero_point({"BUNIT": "MJy/sr", "PIXAR_SR": 1e-300}) is None
+
+
 def test_pan_starrs_counts_are_those_of_the_whole_exposure():
     assert zero_point({"FPA.ZP": 25.0, "EXPTIME": 100.0}, "panstarrs").value == pytest.approx(30.0)
     assert zero_point({"FPA.ZP": 25.0}, "panstarrs") is None
