@@ -2,14 +2,17 @@
 
     python benchmarks/basis_and_order.py                       every pair, every basis, every order
     python benchmarks/basis_and_order.py eso085 --bases default "delta functions" --orders auto 0 1
+    python benchmarks/basis_and_order.py --summaries docs/method  one CSV file per pair, a line per basis
 
 Of the sources that `psfmatch detect` finds in the science image every fourth is kept from `psfmatch subtract`; the
-star figures are those of the pixels of these alone, on the pixels that all differences of a pair can use.
+star figures are those of the pixels of these alone, on the pixels that all differences of a pair can use. The time is
+that of the processor in units of the default's with its order chosen by itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import resource
 import subprocess
 import sys
@@ -24,7 +27,6 @@ from astropy.table import Table
 from files import Planes, markdown_table, read_image, read_metadata, read_planes, write_lsst
 from numpy.typing import NDArray
 from real_pairs import PAIRS, data_folder
-from unit import machine_unit
 
 from psfmatch_cli.simulate import preset, simulate_pair
 
@@ -107,7 +109,7 @@ def around(sources: Table, shape: tuple[int, int]) -> NDArray[np.bool_]:
     return out
 
 
-def run_all(name: str, folder: Path, options: argparse.Namespace, unit: float) -> list[dict[str, Any]]:
+def run_all(name: str, folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of all bases and orders of one pair."""
     inputs = inputs_of(name, folder)
     fitted, held_out = split_sources(inputs, folder)
@@ -125,7 +127,7 @@ def run_all(name: str, folder: Path, options: argparse.Namespace, unit: float) -
             planes.append((len(rows), made))
             row |= {"used order": metadata["spatialKernelOrderUsed"], "convolved": metadata["convolvedExposure"]}
             row |= {"functions": metadata["nBasis"], "candidates": metadata["nGood"]}
-            rows.append(row | {"kernel sum": metadata["spatialKernelSum"], "CPU units": seconds / unit})
+            rows.append(row | {"kernel sum": metadata["spatialKernelSum"], "CPU s": seconds})
             print(rows[-1], file=sys.stderr)
     add_scores(rows, planes, read_image(inputs.science), around(held_out, planes[0][1].image.shape), inputs.gain)
     return rows
@@ -164,6 +166,32 @@ def add_scores(
         }
 
 
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row per basis of one pair: figures of the order that was chosen, then star_rms and peaks of each order."""
+    made = [row for row in rows if "star_rms" in row]
+    first = next(row["CPU s"] for row in made if row["order"] == "auto")
+    out = []
+    for basis in dict.fromkeys(row["basis"] for row in made):
+        by_order = {row["order"]: row for row in made if row["basis"] == basis}
+        chosen = by_order["auto"]
+        line = {"basis": basis, "functions": chosen["functions"], "order": chosen["used order"]}
+        line |= {name: f"{chosen[name]:.3f}" for name in ("star_mad", "star_rms", "kernel sum")}
+        line["time"] = f"{chosen['CPU s'] / first:.1f}"
+        for figure, digits in (("star_rms", 3), ("peaks /Mpix", 0)):
+            values = [by_order.get(order, {}).get(figure) for order in ("0", "1", "2", "3")]
+            line[f"{figure} of 0, 1, 2, 3"] = ", ".join("-" if v is None else f"{v:.{digits}f}" for v in values)
+        out.append(line)
+    return out
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    """The rows as a CSV file with a header."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -172,21 +200,23 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--bases", nargs="+", choices=BASES, default=list(BASES))
     parser.add_argument("--orders", nargs="+", default=["auto", "0", "1", "2", "3"])
     parser.add_argument("--output", type=Path, help="also write the table to this file")
+    parser.add_argument("--summaries", type=Path, help="folder for basis_PAIR.csv; needs the order auto")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the combinations and print the table."""
     options = parse(arguments)
-    unit = machine_unit()
     rows = []
     for name in options.pairs:
         with tempfile.TemporaryDirectory() as temporary:
-            rows += run_all(name, Path(temporary), options, unit)
-        table = markdown_table(rows)
+            made = run_all(name, Path(temporary), options)
+        rows += made
+        if options.summaries:
+            write_csv(options.summaries / f"basis_{name}.csv", summary(made))
         if options.output:
-            options.output.write_text(f"One unit of this machine: {unit:.3f} s.\n\n{table}\n")
-    print(table)
+            options.output.write_text(markdown_table(rows) + "\n")
+    print(markdown_table(rows))
 
 
 if __name__ == "__main__":

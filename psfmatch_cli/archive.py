@@ -7,6 +7,8 @@ An index table lists, for each object id, rows of data tables; ``AR_HDU`` in the
 from __future__ import annotations
 
 import logging
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +91,13 @@ class Archive:
             return StoredObject(str(entry["name"]).strip(), table.header, rows)
         return None
 
+    def named(self, name: str) -> StoredObject | None:
+        """The first object of a class, or None."""
+        for entry in self._index:
+            if str(entry["name"]).strip() == name:
+                return self.get(int(entry["id"]))
+        return None
+
     def attached(self, header: Mapping[str, Any], kind: str) -> StoredObject | None:
         """The object of a kind (PSF, PHOTOCALIB, FILTER) that the primary header refers to, or None."""
         number = header.get(f"ARCHIVE_ID_{kind}", header.get(f"{kind}_ID"))
@@ -110,6 +119,28 @@ def archived_filter(stored: StoredObject) -> str | None:
         if text:
             return text
     return None
+
+
+def archived_psf_sigma(archive: Archive) -> float | None:
+    """Determinant radius of the PSF, pixels, from the statistics that the pipeline attached; None without them.
+
+    They are stored as a text of lines ``name: value``, which is read as such and not interpreted.
+    """
+    stored = archive.named("ExposureSummaryStats")
+    if stored is None:
+        return None
+    for name in stored.rows.dtype.names:
+        value = np.ravel(stored.rows[name][0])
+        text = value.tobytes() if value.dtype in (np.uint8, np.int8) else _as_bytes(value[0])
+        match = re.search(rb"^psfSigma: *([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?) *$", text, re.MULTILINE)
+        if match is not None:
+            sigma = float(match[1])
+            return sigma if 0 < sigma < math.inf else None
+    return None
+
+
+def _as_bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
 
 
 def archived_psf(archive: Archive, stored: StoredObject, where: str) -> Psf | None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.detector import card_number
+from psfmatch_cli.keywords import Cards, card_number
 from psfmatch_cli.noise import Sky
 
-#: Header cards of the saturation level. DATAMAX comes last: many programs write the largest value there.
-SATURATION_CARDS = ("SATURATE", "SATURA", "SATLEVEL", "SATURATA", "SATURATB", "DATAMAX")
 #: A header's level nearer to the sky than this many sigma is in other units than the image.
 LOWEST_LEVEL_SIGMAS = 20.0
 #: Pixels at one value that make a ceiling, if none or few are just below or above it.
@@ -35,9 +31,7 @@ class Saturation:
     source: str
 
 
-def find_saturation(
-    image: NDArray[np.float32], usable: NDArray[np.bool_], header: Mapping[str, Any], sky: Sky
-) -> Saturation | None:
+def find_saturation(image: NDArray[np.float32], usable: NDArray[np.bool_], cards: Cards, sky: Sky) -> Saturation | None:
     """Saturation level from the header, else from a pile-up of pixels at one value.
 
     A header's level that no pixel reaches does not end the search: subtracting bias or dark lowers the
@@ -49,21 +43,21 @@ def find_saturation(
         Counts.
     usable : ndarray, (H, W), bool
         Finite pixels that are not masked.
-    header : mapping
-        Cards of the image.
+    cards : Cards
+        Of the image.
     sky : Sky
         Level and noise of the sky.
     """
-    stated = _stated_level(image, usable, header, sky)
+    stated = _stated_level(image, usable, cards, sky)
     if stated is not None and (image[usable] >= stated.level).any():
         return stated
     ceiling = _pile_up(image, usable, sky)
     return stated if ceiling is None else Saturation(ceiling, "pile-up of pixels at one value")
 
 
-def _stated_level(image, usable, header, sky: Sky) -> Saturation | None:
-    for name in SATURATION_CARDS:
-        level = card_number(header, name)
+def _stated_level(image, usable, cards: Cards, sky: Sky) -> Saturation | None:
+    for name in cards.names("saturation"):
+        level = card_number(cards.header, name)
         if level is None or level <= sky.level + LOWEST_LEVEL_SIGMAS * sky.sigma:
             continue
         if name == "DATAMAX" and np.isclose(level, image[usable].max(), rtol=1e-3):

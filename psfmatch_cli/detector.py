@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-#: Header cards, in order of preference. EGAIN comes first: where a camera writes both, GAIN is its setting.
-#: EFFGAIN is not among them: pipelines write it for other quantities too (1 in noise images).
-GAIN_CARDS = ("EGAIN", "GAIN", "CCDGAIN")
-AMPLIFIER_GAIN_CARDS = ("GAINA", "GAINB", "ATODGNA", "ATODGNB", "ATODGNC", "ATODGND")
-READ_NOISE_CARDS = ("RDNOISE", "READNOI", "READNOIS", "RON", "ENOISE")
-AMPLIFIER_READ_NOISE_CARDS = ("RDNOISEA", "RDNOISEB", "READNSEA", "READNSEB", "READNSEC", "READNSED")
-DARK_VARIANCE_CARDS = ("DARKVAR",)
-SUBTRACTED_SKY_CARDS = ("SKYADU", "BACKGR", "MDRIZSKY", "SKYLEVEL", "GMEDIAN")
-ELECTRON_UNITS = ("ELECTRON", "ELECTRONS", "E-", "E", "PHOTON", "PHOTONS")
-RATE_SUFFIXES = ("/S", "/SEC", "/SECOND", " S-1", " S**-1")
+from psfmatch_cli.keywords import Cards, Found
+from psfmatch_cli.units import parse_unit
+
+#: Cards that programs which drive cameras write beside a GAIN that is a setting.
+_CAMERA_CARDS = ("OFFSET", "BLKLEVEL", "USBLIMIT")
+#: A whole GAIN from here on in an image of integers is a camera's setting: no detector and converter has so many
+#: electrons per count (300,000 electrons fill 16 bits at 5, and 14 bits at 18).
+_SMALLEST_SETTING = 20.0
+
+#: Values by quantity, with the source of each.
+Claims = Mapping[str, tuple[float, str]]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class DetectorTerms:
         Counts that are not light.
     sources : mapping of str to str
         Card or option behind each value.
+    remark : str
+        What was there and not believed.
     """
 
     gain: float | None = None
@@ -45,6 +47,7 @@ class DetectorTerms:
     sky_level: float | None = None
     pedestal: float = 0.0
     sources: Mapping[str, str] = field(default_factory=dict)
+    remark: str = ""
 
     @property
     def gain_is_option(self) -> bool:
@@ -62,71 +65,68 @@ class DetectorTerms:
         return None if self.read_noise is None else (self.read_noise / gain) ** 2
 
 
-def detector_terms(header: Mapping[str, Any], image_sky: float, **options: float | None) -> DetectorTerms:
-    """Gain, read noise and subtracted sky from options, else from the header.
+def detector_terms(
+    cards: Cards, image_sky: float, *, claims: Claims | None = None, **options: float | None
+) -> DetectorTerms:
+    """Gain, read noise and subtracted sky from options, else from the header, else from what is known of a survey.
 
     Parameters
     ----------
-    header : mapping
-        Cards of the image.
+    cards : Cards
+        Of the image.
     image_sky : float
-        Sky level of the image, counts. A header's sky level counts as subtracted only if the image holds
-        less than half of it.
+        Sky level of the image, counts. A subtracted sky level that no option states counts only if the image holds
+        less than half of it, a pedestal only if the sky is above it.
+    claims : mapping of str to (float, str), optional
+        What the layout says (a survey's table of gains): value and source of each quantity.
     **options : float or None
         ``gain``, ``read_noise``, ``sky_level``, ``pedestal``; None where not given.
     """
+    claims = claims or {}
     found = {name: (value, "option") for name, value in options.items() if value is not None}
-    found.setdefault("gain", _header_gain(header))
+    gain, remark = _header_gain(cards)
+    found.setdefault("gain", gain or claims.get("gain"))
     if "read_noise" not in found:
-        found["read_noise"] = _first_card(header, READ_NOISE_CARDS) or _mean_card(header, AMPLIFIER_READ_NOISE_CARDS)
-        found["dark_variance"] = _first_card(header, DARK_VARIANCE_CARDS)
+        for name in ("read_noise", "dark_variance"):
+            found[name] = _entry(cards.number(name)) or claims.get(name)
     if "sky_level" not in found:
-        level = _first_card(header, SUBTRACTED_SKY_CARDS)
+        level = _entry(cards.number("sky_level")) or claims.get("sky_level")
         found["sky_level"] = level if level and image_sky < 0.5 * level[0] else None
+    if "pedestal" not in found and "pedestal" in claims and image_sky > claims["pedestal"][0]:
+        found["pedestal"] = claims["pedestal"]
     known = {name: entry for name, entry in found.items() if entry is not None}
     return DetectorTerms(
         **{name: value for name, (value, _) in known.items()},
         sources={name: source for name, (_, source) in known.items()},
+        remark=remark,
     )
 
 
-def card_number(header: Mapping[str, Any], name: str) -> float | None:
-    """Positive finite number of a card (numbers in quotes count), or None."""
-    value = header.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number > 0 else None
+def _entry(found: Found | None) -> tuple[float, str] | None:
+    return None if found is None else (found.value, found.source)
 
 
-def _first_card(header: Mapping[str, Any], names: tuple[str, ...]) -> tuple[float, str] | None:
-    for name in names:
-        number = card_number(header, name)
-        if number is not None:
-            return number, f"header {name}"
-    return None
-
-
-def _mean_card(header: Mapping[str, Any], names: tuple[str, ...]) -> tuple[float, str] | None:
-    """Mean over the amplifiers that the header names."""
-    numbers = {name: number for name in names if (number := card_number(header, name)) is not None}
-    if not numbers:
-        return None
-    return sum(numbers.values()) / len(numbers), "mean of header " + ", ".join(numbers)
-
-
-def _header_gain(header: Mapping[str, Any]) -> tuple[float, str] | None:
-    """Gain from unit or cards; that of a rate is multiplied by the exposure time."""
-    unit = str(header.get("BUNIT", "")).strip().upper()
-    suffix = next((s for s in RATE_SUFFIXES if unit.endswith(s)), "")
-    if unit.removesuffix(suffix).strip() in ELECTRON_UNITS:
-        gain: tuple[float, str] | None = (1.0, f"unit {unit}")
+def _header_gain(cards: Cards) -> tuple[tuple[float, str] | None, str]:
+    """Gain from unit or cards, and a remark on a card that is none; that of a rate is multiplied by the time."""
+    unit = parse_unit(cards.header.get("BUNIT"))
+    remark = ""
+    if unit.kind == "electrons":
+        gain: tuple[float, str] | None = (1.0, f"unit {unit.text.upper()}")
     else:
-        gain = _first_card(header, GAIN_CARDS) or _mean_card(header, AMPLIFIER_GAIN_CARDS)
-    if gain is None or not suffix:
-        return gain
-    time = card_number(header, "EXPTIME")
-    return (gain[0] * time, f"{gain[1]} times header EXPTIME") if time else None
+        found = cards.number("gain")
+        if found is not None and "gain" not in cards.named and is_camera_setting(cards.header, found):
+            remark = f"GAIN = {found.value:g} is taken for the camera's setting, not for e-/count"
+            found = None
+        gain = _entry(found)
+    if gain is None or not unit.per_second:
+        return gain, remark
+    time = cards.number("exposure_time")
+    return (None if time is None else (gain[0] * time.value, f"{gain[1]} times {time.source}")), remark
+
+
+def is_camera_setting(header: Mapping[str, Any], found: Found) -> bool:
+    """Whether a GAIN is the amplification that a camera was set to, which has no unit."""
+    if found.cards != ("GAIN",) or found.value != int(found.value):
+        return False
+    of_integers = int(header.get("BITPIX", -32)) > 0
+    return any(name in header for name in _CAMERA_CARDS) or (of_integers and found.value >= _SMALLEST_SETTING)

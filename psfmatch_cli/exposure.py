@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.errors import InputError, UsageError
+from psfmatch_cli.facts import FileFacts
 
 if TYPE_CHECKING:
     from psfmatch_cli.psf import Psf
@@ -296,6 +297,8 @@ class Exposure:
         Where the variance came from.
     name : str
         For messages: the file's name, or a role.
+    facts : FileFacts
+        What the headers said, and where it stood.
     """
 
     masked_image: MaskedImage
@@ -306,6 +309,7 @@ class Exposure:
     filter: str | None = None
     noise: NoiseModel = field(default_factory=NoiseModel)
     name: str = "exposure"
+    facts: FileFacts = field(default_factory=FileFacts)
 
     @property
     def image(self) -> NDArray[np.float32]:

@@ -74,7 +74,7 @@ def find_footprints(template: Exposure, science: Exposure, config: CandidateConf
     if above.mean() > SKY_SHARE:
         log.warning(
             "%s: %.0f %% of the pixels are above the threshold of the footprint finder, which knows no background; "
-            "subtract the sky, or set candidates.finder = sources",
+            "take it off (kernel.use_afw_background = true), or set candidates.finder = sources",
             searched.name,
             100 * above.mean(),
         )

@@ -7,18 +7,20 @@ lacks is made up for in the open: each fallback is logged and noted in `NoiseMod
 from __future__ import annotations
 
 import logging
-import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from numpy.typing import NDArray
 
-from psfmatch_cli.archive import Archive, ArchiveTable, archived_filter, archived_fluxmag0, archived_psf
-from psfmatch_cli.detector import card_number
+from psfmatch_cli.asinh import linear_counts, scaling
+from psfmatch_cli.companions import NOISE_ROLES, Companion
+from psfmatch_cli.completion import complete
 from psfmatch_cli.errors import InputError, UsageError
 from psfmatch_cli.exposure import Exposure, MaskedImage
+from psfmatch_cli.facts import FileFacts
 from psfmatch_cli.fitsfile import (
     FitsPath,
     find_hdu,
@@ -26,20 +28,18 @@ from psfmatch_cli.fitsfile import (
     open_fits,
     parse_hdu_key,
     parse_path,
-    read_data,
     read_image,
     readable_cards,
 )
 from psfmatch_cli.fitswrite import write_exposure
-from psfmatch_cli.layouts import PlaneMap, locate_planes, origin_from_header
-from psfmatch_cli.pixels import Pixels, complete, take_mask, take_variance
-from psfmatch_cli.psf import Psf, gaussian_psf
+from psfmatch_cli.layouts import origin_from_header
+from psfmatch_cli.opened import Opened, open_exposure
+from psfmatch_cli.pixels import Pixels, check_shape, take_coverage, take_mask, take_variance
+from psfmatch_cli.psf import Psf
 from psfmatch_cli.read_options import ReadOptions
+from psfmatch_cli.stated import file_facts, stated_fluxmag0, stated_psf, stated_quantities
 
-if TYPE_CHECKING:
-    from astropy.wcs import WCS
-
-__all__ = ["ReadOptions", "read_exposure", "write_exposure"]
+__all__ = ["ReadOptions", "read_exposure", "read_facts", "write_exposure"]
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,8 @@ log = logging.getLogger(__name__)
 def read_exposure(path: str | Path, options: ReadOptions | None = None, *, role: str = "exposure") -> Exposure:
     """Read an exposure from a FITS file.
 
-    LSST files give all planes, and the PSF and the calibration where plain tables describe them. Other
-    files give an image; noise and mask come from SCI/ERR/DQ companions, from the options, or are worked
+    The layout of the file is recognised by its content (`psfmatch_cli.instruments`). It says which HDUs, and which
+    files beside it, hold noise and mask, and what the mask's values mean. What no file and no option gives is worked
     out as `psfmatch_cli.noise` and `psfmatch_cli.defects` describe.
 
     Parameters
@@ -69,7 +69,7 @@ def read_exposure(path: str | Path, options: ReadOptions | None = None, *, role:
     Raises
     ------
     InputError
-        If a file is missing, not FITS or damaged; if there is no such HDU, no two-dimensional image or no
+        If a file is missing, not FITS or damaged; if there is no such HDU or card, no two-dimensional image or no
         finite pixel; if planes differ in shape; or if nothing gives a variance.
     UsageError
         If the image HDU is given twice.
@@ -78,19 +78,61 @@ def read_exposure(path: str | Path, options: ReadOptions | None = None, *, role:
     source = _source(path, options)
     where = f"{role} {source.name}"
     with open_fits(source.path) as hdus:
-        chosen = None if source.hdu is None else find_hdu(hdus, source.hdu, source.path)
-        found = locate_planes(list_hdus(hdus), str(source), chosen)
-        pixels = _read_planes(hdus, found, source, options, where)
-        archive = _read_archive(hdus, source.path) if found.layout == "lsst" else None
-        psf = _read_psf(hdus, found, archive, options, source.path)
-        wcs = _read_wcs(hdus, found.image, pixels.header, where)
-        relative = found.variance is not None and hdus[found.variance].name == "WHT" and options.noise_file is None
-    complete(pixels, options, relative_weight=relative)
-    origin = origin_from_header(pixels.header) if found.layout == "lsst" else (0, 0)
+        opened = open_exposure(hdus, source, options, where)
+        pixels = _read_planes(opened)
+        quantities = stated_quantities(opened)
+        psf = stated_psf(opened, quantities.get("fwhm"))
+        facts = file_facts(opened, quantities, psf)
+    complete(pixels, options)
+    header = opened.cards.header
+    origin = origin_from_header(header) if opened.layout.name == "lsst" else (0, 0)
     masked = MaskedImage.from_arrays(pixels.image, pixels.mask, pixels.variance, pixels.planes, origin)
-    log.info("%s: %s", where, _summary(masked, pixels))
-    fluxmag0, band = _fluxmag0(pixels.header, archive, options), _filter(pixels.header, archive, options)
-    return Exposure(masked, wcs, psf, pixels.header, fluxmag0, band, pixels.noise, source.name)
+    log.info("%s: %s", where, _summary(masked, pixels, facts))
+    return Exposure(
+        masked_image=masked,
+        wcs=opened.wcs,
+        psf=psf,
+        header=header,
+        fluxmag0=stated_fluxmag0(opened, quantities.get("zero_point")),
+        filter=quantities["filter"].value if "filter" in quantities else None,
+        noise=pixels.noise,
+        name=source.name,
+        facts=facts,
+    )
+
+
+@dataclass(frozen=True)
+class HeaderFacts:
+    """What the headers of a file say.
+
+    Parameters
+    ----------
+    name : str
+        The file's name.
+    shape : (int, int)
+        Of the image.
+    psf : Psf or None
+    facts : FileFacts
+    """
+
+    name: str
+    shape: tuple[int, int]
+    psf: Psf | None
+    facts: FileFacts
+
+
+def read_facts(path: str | Path, options: ReadOptions | None = None, *, role: str = "exposure") -> HeaderFacts:
+    """What `read_exposure` would take from the headers; no pixels are read but those of a PSF.
+
+    Parameters and errors are those of `read_exposure`, but for what only the pixels tell.
+    """
+    options = options or ReadOptions()
+    source = _source(path, options)
+    with open_fits(source.path) as hdus:
+        opened = open_exposure(hdus, source, options, f"{role} {source.name}")
+        quantities = stated_quantities(opened)
+        psf = stated_psf(opened, quantities.get("fwhm"))
+        return HeaderFacts(source.name, opened.shape, psf, file_facts(opened, quantities, psf))
 
 
 def _source(path: str | Path, options: ReadOptions) -> FitsPath:
@@ -103,37 +145,87 @@ def _source(path: str | Path, options: ReadOptions) -> FitsPath:
     return replace(source, hdu=parse_hdu_key(options.image_hdu))
 
 
-def _read_planes(hdus: fits.HDUList, found: PlaneMap, source: FitsPath, options: ReadOptions, where: str) -> Pixels:
+def _read_planes(opened: Opened) -> Pixels:
     """Image, and mask and variance as far as files hold them."""
-    with np.errstate(over="ignore"):
-        image = np.ascontiguousarray(read_image(hdus, found.image, source.path), np.float32)
+    source = opened.source
+    image = _counts(read_image(opened.hdus, opened.planes.image, source.path), opened.asinh)
     if not np.isfinite(image).any():
         raise InputError(f"{source}: no pixel of the image is finite")
-    header = _merged_header(hdus[0].header, hdus[found.image].header)
-    pixels = Pixels(image, header, where, np.zeros(image.shape, np.int32))
-    lsst = found.layout == "lsst"
-    if options.mask is not None:
-        take_mask(pixels, *_read_file(options.mask), options, False, f"mask file {options.mask}")
-    elif found.mask is not None:
-        flags = read_image(hdus, found.mask, source.path)
-        cards = readable_cards(hdus[found.mask].header)
-        take_mask(pixels, flags, cards, options, lsst, f"{source}: HDU {found.mask}")
-    elif lsst:
-        log.warning("%s: no mask plane in the file; saturated and dead pixels are looked for", where)
-    if options.noise_file is not None:
-        kind, path = options.noise_file
-        take_variance(pixels, _read_file(path)[0], kind, f"{kind} file", f"{kind} file {path}")
-    elif found.variance is not None:
-        values = read_image(hdus, found.variance, source.path)
-        take_variance(pixels, values, found.variance_kind, "plane", f"{source.name}: HDU {found.variance}")
-    elif lsst:
-        log.warning("%s: no variance plane in the file; it is worked out from gain and sky", where)
+    pixels = Pixels(image, opened.cards, opened.where, np.zeros(image.shape, np.int32), claims=opened.claims)
+    _read_mask(pixels, opened)
+    _read_coverage(pixels, opened)
+    _read_variance(pixels, opened)
     return pixels
 
 
-def _read_file(path: str | Path) -> tuple[Any, fits.Header]:
+def _counts(values: NDArray, asinh: tuple[float, float] | None) -> NDArray[np.float32]:
+    """Linear counts as 32-bit numbers."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values if asinh is None else linear_counts(values, *asinh), np.float32)
+
+
+def _read_mask(pixels: Pixels, opened: Opened) -> None:
+    source, layout, number = opened.source, opened.layout, opened.planes.mask
+    table = None if layout.flags is None else layout.flags(opened.cards.header)
+    if opened.options.mask is not None:
+        file = parse_path(opened.options.mask)
+        take_mask(pixels, *_read_file(file), opened.options, False, f"mask file {file}", table)
+    elif number is not None:
+        flags = read_image(opened.hdus, number, source.path)
+        cards = readable_cards(opened.hdus[number].header)
+        take_mask(pixels, flags, cards, opened.options, layout.name == "lsst", f"{source.name}: HDU {number}", table)
+    elif "mask" in opened.companions:
+        companion = opened.companions["mask"]
+        take_mask(pixels, *_read_companion(companion, pixels), opened.options, False, str(companion), table)
+    elif layout.name == "lsst":
+        log.warning("%s: no mask plane in the file; saturated and dead pixels are looked for", opened.where)
+
+
+def _read_coverage(pixels: Pixels, opened: Opened) -> None:
+    number, companion = opened.planes.coverage, opened.companions.get("coverage")
+    if number is not None:
+        values = read_image(opened.hdus, number, opened.source.path)
+        take_coverage(pixels, values, f"{opened.source.name}: HDU {number}")
+    elif companion is not None:
+        take_coverage(pixels, _read_companion(companion, pixels)[0], str(companion))
+
+
+def _read_variance(pixels: Pixels, opened: Opened) -> None:
+    source, found = opened.source, opened.planes
+    companion = next((made for role, made in opened.companions.items() if role in NOISE_ROLES), None)
+    relative = opened.layout.relative_weights
+    if opened.options.noise_file is not None:
+        kind, path = opened.options.noise_file
+        take_variance(pixels, _read_file(parse_path(path))[0], kind, f"{kind} file", f"{kind} file {path}")
+    elif found.variance is not None:
+        values = read_image(opened.hdus, found.variance, source.path)
+        name = f"{source.name}: HDU {found.variance}"
+        take_variance(pixels, values, found.variance_kind, "plane", name, relative=relative)
+    elif companion is not None:
+        values, header = _read_companion(companion, pixels)
+        asinh = scaling(header) if opened.layout.name == "panstarrs" else None
+        values = values if asinh is None else linear_counts(values, *asinh)
+        origin = f"{companion.role} file"
+        take_variance(pixels, values, companion.role, origin, str(companion), relative=relative)
+    elif opened.layout.name == "lsst":
+        log.warning("%s: no variance plane in the file; it is worked out from gain and sky", opened.where)
+
+
+def _read_companion(companion: Companion, pixels: Pixels) -> tuple[NDArray, fits.Header]:
+    """Pixels and header of an image found beside the exposure.
+
+    Raises
+    ------
+    InputError
+        If it has another shape; the message says how to do without it.
+    """
+    values, header = _read_file(companion.file)
+    check_shape(values, pixels, companion.told)
+    return values, header
+
+
+def _read_file(source: FitsPath) -> tuple[Any, fits.Header]:
     """Pixels and header of an image in a file of its own."""
-    source = parse_path(path)
     with open_fits(source.path) as hdus:
         if source.hdu is not None:
             index = find_hdu(hdus, source.hdu, source.path)
@@ -142,98 +234,8 @@ def _read_file(path: str | Path) -> tuple[Any, fits.Header]:
         return read_image(hdus, index, source.path), readable_cards(hdus[index].header)
 
 
-def _merged_header(primary: fits.Header, image: fits.Header) -> fits.Header:
-    """The image's cards and those of the primary that the image does not repeat."""
-    merged = readable_cards(image)
-    if image is not primary:
-        merged.extend(readable_cards(primary), unique=True)
-    return merged
-
-
-def _read_archive(hdus: fits.HDUList, path: Path) -> Archive | None:
-    """The objects attached to an LSST exposure, or None."""
-    kinds = [str(hdu.header.get("EXTTYPE", "")).strip() for hdu in hdus]
-    by_card = int(hdus[0].header.get("AR_HDU", 0)) - 1  # the card counts from 1
-    first = kinds.index("ARCHIVE_INDEX") if "ARCHIVE_INDEX" in kinds else by_card
-    if not 0 < first < len(hdus):
-        return None
-    tables = [
-        ArchiveTable(hdus[index].header, read_data(hdus, index, path))
-        for index in range(first, len(hdus))
-        if isinstance(hdus[index], fits.BinTableHDU)
-    ]
-    return Archive(tables[0], tables[1:]) if tables else None
-
-
-def _read_psf(
-    hdus: fits.HDUList, found: PlaneMap, archive: Archive | None, options: ReadOptions, path: Path
-) -> Psf | None:
-    """PSF from the options, else from a PSF image in the file, else from an attached object."""
-    if options.fwhm is not None:
-        return gaussian_psf(options.fwhm, "option fwhm")
-    if options.psf is not None:
-        return Psf.from_image(_read_file(options.psf)[0], f"file {options.psf}")
-    if found.psf is not None:
-        return _stored_psf(read_image(hdus, found.psf, path))
-    stored = archive.attached(hdus[0].header, "PSF") if archive is not None else None
-    return None if stored is None else archived_psf(archive, stored, str(path))
-
-
-def _stored_psf(image: Any) -> Psf:
-    """Psf of a PSF extension; one that is already centred and normalised is not touched."""
-    image = image.astype(np.float64)
-    if image.shape[0] == image.shape[1] and image.shape[0] % 2 == 1 and abs(image.sum() - 1.0) < 1e-6:
-        return Psf(image, "PSF extension")
-    return Psf.from_image(image, "PSF extension")
-
-
-def _read_wcs(hdus: fits.HDUList, index: int, merged: fits.Header, where: str) -> WCS | None:
-    """Celestial WCS of the image HDU, else of its header merged with the primary; None without one."""
-    for header in (hdus[index].header, merged):
-        if "CTYPE1" in header:
-            return _celestial_wcs(header, hdus, where)
-    return None
-
-
-def _celestial_wcs(header: fits.Header, hdus: fits.HDUList, where: str) -> WCS | None:
-    from astropy.wcs import WCS, WcsError
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            wcs = WCS(header, fobj=hdus, naxis=2)
-            if not wcs.has_celestial:
-                return None
-            sky = wcs.pixel_to_world_values((header["NAXIS1"] - 1) / 2, (header["NAXIS2"] - 1) / 2)
-        except (WcsError, ValueError, KeyError, AssertionError) as error:
-            log.warning("%s: the WCS in the header cannot be used (%s)", where, str(error).strip().split("\n")[0])
-            return None
-    if not np.isfinite(sky).all():
-        log.warning("%s: the WCS in the header is singular and not used", where)
-        return None
-    return wcs
-
-
-def _fluxmag0(header: fits.Header, archive: Archive | None, options: ReadOptions) -> float | None:
-    """Counts of a magnitude 0 source from the option, the attached calibration, or the card FLUXMAG0."""
-    if options.zero_point is not None:
-        return 10.0 ** (0.4 * options.zero_point)
-    stored = archive.attached(header, "PHOTOCALIB") if archive is not None else None
-    return archived_fluxmag0(stored) if stored is not None else card_number(header, "FLUXMAG0")
-
-
-def _filter(header: fits.Header, archive: Archive | None, options: ReadOptions) -> str | None:
-    """Filter name from the option, the attached label, or the card FILTER."""
-    if options.band is not None:
-        return options.band
-    stored = archive.attached(header, "FILTER") if archive is not None else None
-    if stored is not None:
-        return archived_filter(stored)
-    return str(header.get("FILTER", "")).strip() or None
-
-
-def _summary(masked: MaskedImage, pixels: Pixels) -> str:
-    """Size, where the variance came from, and how many pixels are masked."""
+def _summary(masked: MaskedImage, pixels: Pixels, facts: FileFacts) -> str:
+    """Size, where the variance and the saturation came from, and how many pixels are masked."""
     noise = pixels.noise
     height, width = masked.shape
     if noise.origin == "gain":
@@ -242,5 +244,7 @@ def _summary(masked: MaskedImage, pixels: Pixels) -> str:
         variance = noise.sources.get("variance", noise.origin)
     if "constant" in noise.sources:
         variance += f", constant term {noise.sources['constant']}"
+    level = "" if noise.saturation is None else f"{noise.saturation:.6g} counts, "
+    saturation = f"{level}{noise.sources.get('saturation', 'not looked for')}"
     counts = ", ".join(f"{name} {int(masked.flagged([name]).sum())}" for name in ("BAD", "SAT", "NO_DATA"))
-    return f"{width} x {height} pixels; variance: {variance}; {counts}"
+    return f"{width} x {height} pixels; variance: {variance}; saturation: {saturation}; layout {facts.layout}; {counts}"

@@ -9,7 +9,8 @@ peak_value, significance  smoothed counts there, and over their noise
 npix                      pixels above the threshold that belong to the peak, before growing
 footprint                 number of the footprint, as a rule grown and merged; blended peaks share it
 bbox_x0 .. bbox_y1        its box, both ends included
-psf_flux, psf_flux_err    sum(P d) / sum(P^2) with the PSF image P at the centroid
+psf_flux, psf_flux_err    sum(P d) / sum(P^2) with the PSF image P at the centroid: the exposure's, a Moffat
+                          profile as it was measured, or a Gaussian if only the width is known
 gauss_flux                of the Gaussian with the adaptive moments
 Ixx, Iyy, Ixy             adaptive moments: of the Gaussian that equals its own best weight, pixels^2
 fwhm                      2.3548 (Ixx Iyy - Ixy^2)^(1/4): Gaussian, so 3 to 6 % above a Moffat's
@@ -63,7 +64,7 @@ def measure_sources(exposure: Exposure, found: Search) -> Table:
     Parameters
     ----------
     exposure : Exposure
-        For its mask, PSF, WCS and origin.
+        For its mask, WCS and origin.
     found : Search
         Peaks of either sign, and the pixels above the background.
     """
@@ -90,7 +91,7 @@ def _measured(exposure: Exposure, search: Search, found: Found) -> Table:
     if found.sign < 0:
         pixels = replace(pixels, image=-pixels.image)
     x, y, flag_centroid = _centroids(pixels, peaks, sigma)
-    measured = measure_stamps(pixels, x, y, sigma, extent=peaks.size, psf=exposure.psf)
+    measured = measure_stamps(pixels, x, y, sigma, extent=peaks.size, psf=search.psf)
     table = Table(
         {
             "id": np.arange(1, len(peaks) + 1),
@@ -102,7 +103,7 @@ def _measured(exposure: Exposure, search: Search, found: Found) -> Table:
             **_sky_positions(exposure, x, y),
             **_peak_columns(peaks, exposure.xy0),
             **{name: measured[name] for name in ("psf_flux", "psf_flux_err", "gauss_flux", "Ixx", "Iyy", "Ixy")},
-            **_shape_columns(measured, psf_trace(exposure.psf, sigma)),
+            **_shape_columns(measured, psf_trace(search.psf, sigma)),
             "half_light_radius": _half_light_radius(pixels, peaks, x, y, sigma),
             "isolation": np.full(len(peaks), np.inf),
             **flags(exposure.masked_image, peaks, found.segments, search.n_grow),

@@ -13,9 +13,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from psfmatch_cli.defects import SATURATION_CARDS
-from psfmatch_cli.detector import AMPLIFIER_GAIN_CARDS, GAIN_CARDS, SUBTRACTED_SKY_CARDS
 from psfmatch_cli.exposure import Exposure
+from psfmatch_cli.keywords import QUANTITIES
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +24,11 @@ ZERO_POINT_CARDS = re.compile(
     r"|FLUXMAG0(ERR)?|BUNIT"
 )
 #: Cards of quantities in counts, or per count.
-_COUNT_CARDS = {*GAIN_CARDS, *AMPLIFIER_GAIN_CARDS, *SUBTRACTED_SKY_CARDS, *SATURATION_CARDS}
+_COUNT_CARDS = {
+    card
+    for quantity in ("gain", "sky_level", "saturation")
+    for card in (*QUANTITIES[quantity].cards, *QUANTITIES[quantity].amplifiers)
+}
 #: Relative deviation of the kernel sum from the calibrations' ratio that is warned of.
 LARGEST_DEVIATION = 0.1
 

@@ -47,6 +47,7 @@ class RunRecord:
     settings: BaseModel | None = None
     setting_sources: Mapping[str, str] = field(default_factory=dict)
     noise: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reading: dict[str, dict[str, Any]] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -66,6 +67,18 @@ class RunRecord:
     def add_noise(self, role: str, exposure: Exposure) -> None:
         """Note where the variance of an exposure came from."""
         self.noise[role] = asdict(exposure.noise)
+
+    def add_reading(self, role: str, exposure: Exposure) -> None:
+        """Note how the file of an exposure was understood, the files beside it that were read, and its noise."""
+        self.add_noise(role, exposure)
+        facts = exposure.facts
+        for plane, path in facts.files.items():
+            self.add_input(f"{role}_{plane}", Path(path))
+        self.reading[role] = {
+            "layout": facts.layout,
+            "planes": dict(facts.planes),
+            "quantities": {name: asdict(fact) for name, fact in facts.quantities.items()},
+        }
 
     def document(self, outcome: Mapping[str, Any]) -> TaskMetadata:
         """The whole JSON document.
@@ -89,6 +102,7 @@ class RunRecord:
                 "inputs": {role: future.result() for role, future in self._inputs.items()},
                 "outputs": self.outputs,
                 "noise": self.noise,
+                "reading": self.reading,
                 "summary": self.summary,
                 "settings": self.settings.model_dump() if self.settings else {},
                 "settingSources": self.setting_sources,

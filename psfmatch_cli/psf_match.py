@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from psfmatch_cli import adapt
-from psfmatch_cli.basis_sets import Spec
+from psfmatch_cli.basis_sets import Spec, specs_to_try, wanted_parameters
 from psfmatch_cli.candidates import CandidateSet
-from psfmatch_cli.errors import DisagreementError, FitError, NoCandidatesError, SingleFitsFailedError
+from psfmatch_cli.errors import (
+    DisagreementError,
+    FitError,
+    ImageTooSmallError,
+    NoCandidatesError,
+    PsfMatchError,
+    SingleFitsFailedError,
+)
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.match import MatchResult, match
-from psfmatch_cli.plan import Plan, make_plan
+from psfmatch_cli.plan import Direction, Plan, better, directions, make_plan
 from psfmatch_cli.register import Registered, Widths
+from psfmatch_cli.select_task import SelectTask
 from psfmatch_cli.settings import Settings
-from psfmatch_cli.task import Task, timed
+from psfmatch_cli.task import timed
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -78,21 +87,54 @@ class Attempt:
         return adapt.lower_orders(self.settings, self.plan.kernel_order, self.plan.background_order, self.n_good)
 
 
-class PsfMatchTask(Task):
-    """Solve for the kernel of a plan, and adapt to few candidates.
-
-    The classes below it say how a pair is searched and how its candidates are selected.
-    """
-
-    ConfigClass = Settings
+class PsfMatchTask(SelectTask):
+    """Plan and solve for the kernel of a pair, and adapt to few candidates; parameters as `ImagePsfMatchTask`."""
 
     def _detect(self, pair: Pair) -> Pair:
-        """The pair with the sources that are found on the science image."""
-        raise NotImplementedError
+        """The pair with the sources that are found on the science image, or with the footprints of the old finder."""
+        if self.config.candidates.finder == "footprints":
+            return replace(pair, sources=self._footprints(pair.registered.exposure, pair.science), marked=pair.science)
+        found = self.get_select_sources(
+            pair.science, self.config.detection.threshold_value, psf_sigma=pair.widths.search_sigma
+        )
+        self.metadata["sourcePositions"] = "detected on the science image"
+        marked = pair.science.with_pixels(found.mark(pair.science.masked_image))
+        return replace(pair, sources=found.sources, marked=marked)
+
+    def _specs(self, pair: Pair, direction: Direction) -> list[Spec]:
+        """The bases to try for one direction."""
+        fwhms = (pair.widths.template, pair.widths.science)
+        return specs_to_try(*(fwhms if direction.convolve_template else fwhms[::-1]), self.config.kernel)
 
     def _candidates(self, pair: Pair, spec: Spec) -> CandidateSet:
         """The candidates for the kernel size of a basis."""
-        raise NotImplementedError
+        height, width = pair.science.shape
+        if min(height, width) < spec.size:
+            raise ImageTooSmallError(
+                f"the images, {width} x {height} pixels, are smaller than the kernel, {spec.size} x {spec.size}; "
+                "give a smaller one (--kernel-size)"
+            )
+        sources = pair.sources if pair.own_sources else self._checked(pair.sources, pair.science)
+        n_parameters = wanted_parameters(spec, self.config.kernel)
+        return self._select(sources, pair.registered.exposure, pair.marked, spec.size, n_parameters)
+
+    def _plan(self, pair: Pair, convolve_template: bool | None) -> Plan:
+        """The best of the plans for the directions and the bases that are open."""
+        plans: list[Plan] = []
+        failure: PsfMatchError | None = None
+        template = pair.registered.exposure
+        for direction in directions(pair.widths.template, pair.widths.science, convolve_template):
+            for spec in self._specs(pair, direction):
+                try:
+                    candidates = self._candidates(pair, spec)
+                    plans.append(make_plan(direction, spec, candidates, template, pair.marked, self.config))
+                except NoCandidatesError as error:
+                    failure = failure or error
+        if not plans:
+            raise failure
+        plan = functools.reduce(better, plans)
+        self.log.info("convolving the %s (%s); basis %s", plan.direction.convolved, plan.direction.reason, plan.spec)
+        return plan
 
     @timed
     def _solve(self, plan: Plan) -> MatchResult:

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from psfmatch_cli.errors import UsageError
-from psfmatch_cli.layouts import PLANE_NAME, VarianceKind
+from psfmatch_cli.instruments import LAYOUTS
+from psfmatch_cli.keywords import QUANTITIES
+from psfmatch_cli.layouts import VarianceKind
+from psfmatch_cli.masks import PLANE_NAME
+from psfmatch_cli.zero_points import PLAUSIBLE
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,10 @@ class ReadOptions:
     ----------
     image_hdu : int or str, optional
         Number or name of the image HDU: 1, "SCI", "SCI,2".
+    layout : str, optional
+        Name of the layout, one of `psfmatch_cli.instruments.LAYOUTS`.
+    keywords : mapping of str to str, optional
+        Header card of a quantity, {"gain": "EGAIN"}; the quantities are `psfmatch_cli.keywords.QUANTITIES`.
     mask, variance, noise, weight : str or Path, optional
         Files of the image's shape, each with an HDU in brackets if need be: quality flags, variance, its
         root, its inverse. At most one of the last three.
@@ -31,7 +39,9 @@ class ReadOptions:
     fwhm : float, optional
         Of the PSF, pixels.
     psf : str or Path, optional
-        Image of the PSF.
+        Image of the PSF, or a PSFEx model.
+    exposure_time : float, optional
+        Seconds.
     zero_point : float, optional
         Magnitude of one count.
     band : str, optional
@@ -44,6 +54,8 @@ class ReadOptions:
     """
 
     image_hdu: int | str | None = None
+    layout: str | None = None
+    keywords: Mapping[str, str] | None = None
     mask: str | Path | None = None
     variance: str | Path | None = None
     noise: str | Path | None = None
@@ -56,24 +68,43 @@ class ReadOptions:
     pedestal: float | None = None
     fwhm: float | None = None
     psf: str | Path | None = None
+    exposure_time: float | None = None
     zero_point: float | None = None
     band: str | None = None
 
     def __post_init__(self):
-        for name in ("gain", "fwhm"):
+        self._check_numbers()
+        self._check_exclusions()
+        self._check_names()
+
+    def _check_numbers(self) -> None:
+        for name in ("gain", "fwhm", "exposure_time"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{name} must be a positive number, got {value}")
         if self.read_noise is not None and not 0 <= self.read_noise < math.inf:
             raise UsageError(f"read_noise must be 0 or a positive number, got {self.read_noise}")
-        for name in ("saturation", "sky_level", "pedestal", "zero_point"):
+        if self.zero_point is not None and not PLAUSIBLE[0] <= self.zero_point <= PLAUSIBLE[1]:
+            raise UsageError(
+                f"zero_point must be a magnitude from {PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g}, got {self.zero_point}"
+            )
+        for name in ("saturation", "sky_level", "pedestal"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise UsageError(f"{name} must be a finite number, got {value}")
+
+    def _check_exclusions(self) -> None:
         for pair in (("variance", "noise", "weight"), ("fwhm", "psf")):
             given = [name for name in pair if getattr(self, name) is not None]
             if len(given) > 1:
                 raise UsageError(f"{' and '.join(given)} exclude each other; give one of them")
+
+    def _check_names(self) -> None:
+        if self.layout is not None and self.layout not in LAYOUTS:
+            raise UsageError(f"unknown layout {self.layout!r}; known are {', '.join(LAYOUTS)}")
+        for quantity in self.keywords or {}:
+            if quantity not in QUANTITIES:
+                raise UsageError(f"unknown quantity {quantity!r}; cards can be named for {', '.join(QUANTITIES)}")
         for flag, plane in (self.mask_map or {}).items():
             if isinstance(flag, bool) or not isinstance(flag, int) or not 0 < flag < 2**63:
                 raise UsageError(f"a mask map has positive whole flag values, got {flag!r}")

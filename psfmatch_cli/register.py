@@ -14,6 +14,7 @@ from psfmatch_cli.basis import NEARLY_EQUAL
 from psfmatch_cli.config import WarpConfig
 from psfmatch_cli.errors import FwhmError
 from psfmatch_cli.exposure import Exposure
+from psfmatch_cli.header_fwhm import check_header_fwhm, header_fwhm
 from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf, gaussian_psf
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class Widths:
 
 
 def fwhm_of(exposure: Exposure, given: float | None, role: str) -> tuple[float | None, str]:
-    """FWHM in pixels and where it came from: given, of the PSF, or measured on stars, in this order.
+    """FWHM in pixels and where it came from: given, of the PSF, measured on stars, or of the header, in this order.
 
     Raises
     ------
@@ -151,6 +152,12 @@ def fwhm_of(exposure: Exposure, given: float | None, role: str) -> tuple[float |
     from psfmatch_cli.psf_measure import measure_psf
 
     measured = measure_psf(exposure)
+    stated = header_fwhm(exposure)
+    if measured is None and stated is not None:
+        log.warning(
+            "the %s image (%s) has no star fit for measuring its FWHM; used: %s", role, exposure.name, stated[1]
+        )
+        return stated
     if measured is None:
         log.warning(
             "the %s image (%s) has no PSF, and no star is fit for measuring its FWHM, which stays unknown; give it "
@@ -168,6 +175,7 @@ def fwhm_of(exposure: Exposure, given: float | None, role: str) -> tuple[float |
         measured.fwhm,
         measured.n_stars,
     )
+    check_header_fwhm(exposure, measured.fwhm, role)
     return measured.fwhm, f"{measured.n_stars} stars"
 
 

@@ -22,6 +22,7 @@ from psfmatch_cli.errors import InputError, MissingPsfError, UsageError
 from psfmatch_cli.exposure import DETECTED_PLANES, Exposure, MaskedImage
 from psfmatch_cli.extract import extract_peaks, one_of_each, refind_peaks
 from psfmatch_cli.peaks import Peaks, grow, make_peaks, number_footprints
+from psfmatch_cli.psf import Psf, moffat_psf
 from psfmatch_cli.psf_measure import measure_psf
 from psfmatch_cli.threshold import Smoothed, Threshold, set_threshold, smooth_pixels
 
@@ -66,6 +67,8 @@ class Search:
         Border that the smoothing kernel does not fit into, hence not searched.
     sigma : float
         Gaussian sigma of the PSF, pixels.
+    psf : Psf or None
+        The exposure's PSF, or what was measured from its stars; None if only `sigma` is known.
     n_grow : int
         Growth of the footprints, pixels.
     metadata : dict
@@ -76,6 +79,7 @@ class Search:
     pixels: SkyPixels
     edge: NDArray[np.bool_]
     sigma: float
+    psf: Psf | None
     n_grow: int
     metadata: dict[str, Any]
 
@@ -121,7 +125,7 @@ def search(
     masked_image = _without_detections(exposure.masked_image)
     background = _adjusted(background, config)
     pixels = subtract_background(masked_image, background)
-    sigma, origin = _psf_sigma(exposure, psf_sigma, pixels)
+    sigma, origin, psf = _width_of_psf(exposure, psf_sigma, pixels)
     seen = _without_wide_background(masked_image, pixels, config)
     smoothed = smooth_pixels(masked_image, seen, sigma if smooth else None, config)
     threshold = set_threshold(masked_image, smoothed, config)
@@ -134,7 +138,7 @@ def search(
         pixels = subtract_background(masked_image, _re_estimated(masked_image, background, found, config))
     width = {"smoothingKernelWidth": smoothed.width, "nGrow": n_grow, "thresholdType": threshold.kind}
     metadata = {"doSmooth": smooth, "sigma": sigma, "sigmaOrigin": origin, **width, **_described(config, pixels)}
-    return Search(found, pixels, smoothed.edge, sigma, n_grow, metadata)
+    return Search(found, pixels, smoothed.edge, sigma, psf, n_grow, metadata)
 
 
 def _described(config: DetectionConfig, pixels: SkyPixels) -> dict[str, Any]:
@@ -190,21 +194,21 @@ class _Seeker:
         )
 
 
-def _psf_sigma(exposure: Exposure, given: float | None, pixels: SkyPixels) -> tuple[float, str]:
-    """Gaussian sigma of the PSF, and where it came from."""
+def _width_of_psf(exposure: Exposure, given: float | None, pixels: SkyPixels) -> tuple[float, str, Psf | None]:
+    """Gaussian sigma of the PSF, where it came from, and the PSF if more than its width is known."""
     if given is not None:
         if not 0 < given < np.inf:
             raise UsageError(f"psf_sigma must be a positive number of pixels, got {given}")
-        return float(given), "given"
+        return float(given), "given", exposure.psf
     if exposure.psf is not None:
-        return exposure.psf.sigma, exposure.psf.origin
+        return exposure.psf.sigma, exposure.psf.origin, exposure.psf
     measured = measure_psf(exposure, pixels=pixels)
     if measured is None:
         raise MissingPsfError(
             f"{exposure.name}: no PSF is known and no star was found to measure it; give its width "
             "(--psf-fwhm, or --science-fwhm in a subtraction)"
         )
-    return measured.sigma, measured.origin
+    return measured.sigma, measured.origin, moffat_psf(measured.fwhm, measured.beta, measured.origin)
 
 
 # Backgrounds beside the main one

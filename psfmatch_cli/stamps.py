@@ -50,6 +50,15 @@ class Stamps:
     dx: NDArray[np.float32]
     dy: NDArray[np.float32]
 
+    def within(self, radius: int) -> Stamps:
+        """Views on the middle, of half side `radius` at most."""
+        trim = max(self.dx.shape[1] // 2 - radius, 0)
+        if trim == 0:
+            return self
+        middle = slice(trim, -trim)
+        planes = (plane[:, middle, middle] for plane in (self.data, self.variance, self.good))
+        return Stamps(self.rows, *planes, self.dx[:, middle], self.dy[:, middle])
+
 
 def cut_stamps(pixels: SkyPixels, x: NDArray, y: NDArray, rows: NDArray[np.intp], radius: int) -> Stamps:
     """Stamps of side ``2 radius + 1`` around the pixels nearest to (x, y); outside the image is not good."""
@@ -109,18 +118,25 @@ def measure_stamps(
     out = {name: np.full(len(x), np.nan) for name in floats}
     shifted = None if psf is None else _ShiftedPsf(psf)
     for stamps in iterate_stamps(pixels, x, y, _radii(sigma, extent)):
-        gaussian = _gaussian(stamps, sigma)
-        image = gaussian / (2 * np.pi * sigma**2) if shifted is None else shifted.images(stamps)
-        columns = _centroid_errors(stamps, gaussian) | _psf_fluxes(stamps, image) | adaptive_moments(stamps, sigma)
+        # The PSF has ended where the stamp of a point source does, however large the source is.
+        core = stamps.within(_smallest_radius(sigma))
+        gaussian = _gaussian(core, sigma)
+        image = gaussian / (2 * np.pi * sigma**2) if shifted is None else shifted.images(core)
+        columns = _centroid_errors(core, gaussian) | _psf_fluxes(core, image) | adaptive_moments(stamps, sigma)
         for name, values in columns.items():
             out[name][stamps.rows] = values
     out["flag_shape"] = ~np.isfinite(out["Ixx"])
     return out
 
 
+def _smallest_radius(sigma: float) -> int:
+    """Half side of the stamp of a point source, pixels."""
+    return int(np.ceil(STAMP_SIGMA * sigma)) + 1
+
+
 def _radii(sigma: float, extent: NDArray[np.float64]) -> NDArray[np.int64]:
     """Half sides of the stamps: that of the PSF, doubled as often as the source is larger than it."""
-    smallest = int(np.ceil(STAMP_SIGMA * sigma)) + 1
+    smallest = _smallest_radius(sigma)
     wanted = np.maximum(STAMP_SIGMA * extent, smallest)
     doublings = np.ceil(np.log2(wanted / smallest)).astype(np.int64)
     return np.minimum(smallest * 2**doublings, max(MAX_STAMP_RADIUS, smallest))

@@ -203,6 +203,7 @@ _NOTES = {
     "kernel.spatial_kernel_order": "none: candidates that are left out of the fit choose it",
     "kernel.spatial_bg_order": "none: it follows from the data",
     "kernel.n_star_per_cell": "as upstream today",
+    "kernel.max_spatial_condition_number": "larger bases reach 1e11 on sound pairs",
     "kernel.alard_n_gauss": "none: as many as there are degrees",
     "kernel.bad_mask_planes": "none: the planes that disqualify a candidate",
     "warp.interp_length": "positions in between are cubic here, linear upstream",
@@ -210,6 +211,7 @@ _NOTES = {
     "detection.background.is_nan_safe": "a single NaN pixel does not cost its bin",
     "detection.temp_local_background.is_nan_safe": "a single NaN pixel does not cost its bin",
     "detection.temp_wide_background.is_nan_safe": "a single NaN pixel does not cost its bin",
+    "detection.do_temp_local_background": "on fields of stars it changes next to nothing",
     "detection.threshold_type": "auto: pixel_stdev, as upstream today, or stdev where the variance is not known",
     "detection.exclude_mask_planes": "where there are no data, nothing is searched",
 }

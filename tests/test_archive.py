@@ -10,6 +10,7 @@ from psfmatch_cli.archive import (
     archived_filter,
     archived_fluxmag0,
     archived_psf,
+    archived_psf_sigma,
 )
 
 
@@ -128,3 +129,27 @@ def test_psfs_that_cannot_be_read_are_reported(caplog, objects, message):
     with caplog.at_level(logging.INFO):
         assert archived_psf(stored, stored.get(5), "f") is None
     assert re.search(message, caplog.text)
+
+
+TEXT = "decl: -1.5\npsfArea: 40.1\npsfSigma: 1.875\nversion: 0\n"
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"bytes": np.frombuffer(TEXT.encode(), np.uint8)},
+        {"text": np.array(TEXT)},
+        {"other": 1, "bytes": np.array(TEXT)},
+    ],
+)
+def test_the_width_of_the_psf_from_the_attached_statistics(column):
+    stored = archive((7, "FilterLabel", rows(band="r")), (3, "ExposureSummaryStats", rows(**column)))
+    assert archived_psf_sigma(stored) == 1.875
+
+
+@pytest.mark.parametrize(
+    "text", ["psfSigma: .nan", "psfSigma: 0.0", "psfsigma: 2.0", "psfSigma: 1.8; import os", "psfSigma: e", ""]
+)
+def test_statistics_without_a_width_say_nothing(text):
+    assert archived_psf_sigma(archive((3, "ExposureSummaryStats", rows(text=np.array(text or " "))))) is None
+    assert archived_psf_sigma(archive((3, "FilterLabel", rows(band="r")))) is None

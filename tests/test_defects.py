@@ -9,6 +9,7 @@ from psfmatch_cli.defects import (
     hot_lines,
     saturated_pixels,
 )
+from psfmatch_cli.keywords import Cards
 from psfmatch_cli.noise import measure_sky
 
 SHAPE = (300, 320)
@@ -36,7 +37,7 @@ def everything():
 
 
 def saturation(image, header=None):
-    return find_saturation(image, everything(), header or {}, measure_sky(image, ~everything()))
+    return find_saturation(image, everything(), Cards(header or {}), measure_sky(image, ~everything()))
 
 
 @pytest.mark.parametrize("whole", [True, False])

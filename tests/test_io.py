@@ -238,6 +238,15 @@ def test_an_attached_psf_that_cannot_be_read_is_none(tmp_path, caplog):
     assert "the attached PSF (PsfexPsf) cannot be read" in caplog.text
 
 
+def test_attached_statistics_tell_a_width_that_is_not_a_psf(tmp_path):
+    text = np.frombuffer(b"psfArea: 30.0\npsfSigma: 1.5\nskyBg: 12.0\n", np.uint8)
+    hdus = attach(lsst_hdus(), [(2, "ExposureSummaryStats", {"bytes": text})])
+    found = read_exposure(save(hdus, tmp_path / "a.fits"))
+    assert found.psf is None
+    assert found.facts.quantities["fwhm"].value == pytest.approx(2.3548 * 1.5, rel=1e-4)
+    assert found.facts.quantities["fwhm"].source == "attached statistics, PSF sigma 1.5 px"
+
+
 # --- plain files ------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "psfmatch_cli"
-TYPES = {"errors", "exposure", "kernel", "psf", "config", "version", "metadata"}
+TYPES = {"errors", "exposure", "facts", "kernel", "psf", "config", "version", "metadata"}
 FILES = {
     "io",
     "kernel_io",
@@ -16,13 +16,33 @@ FILES = {
     "fitswrite",
     "outputs",
     "layouts",
+    "instruments",
+    "masks",
+    "quality_flags",
+    "companions",
+    "opened",
+    "stated",
     "pixels",
+    "completion",
     "read_options",
     "archive",
+    "psf_file",
+    "wcs_header",
     "provenance",
 }
-#: What makes up for what a file lacks; of arrays only.
-AIDS = {"noise", "defects", "detector"}
+#: What headers and arrays mean, and what makes up for what a file lacks.
+AIDS = {
+    "noise",
+    "defects",
+    "detector",
+    "keywords",
+    "units",
+    "asinh",
+    "sdss",
+    "zero_points",
+    "psfex",
+    "psf_header",
+}
 MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}
 
 

@@ -142,6 +142,17 @@ def test_psf_flux_comes_back(known):
     assert np.std(pulls) == pytest.approx(1, abs=0.35)
 
 
+def test_psf_flux_of_a_measured_psf_is_that_of_its_profile():
+    exposure, x, y, flux = star_field(64, FWHM, side=640, snr=(300, 1000), seed=11)
+    found = detect(exposure)
+    assert found.metadata["sigmaOrigin"] == "measured from 64 stars"
+    sources = in_order_of(found.sources, x, y)
+    # The width is measured to 1 %, which is 2 % of a flux; a Gaussian would lack 20 % of a Moffat's.
+    assert np.median(sources["psf_flux"] / flux) == pytest.approx(1, abs=0.025)
+    # For the same reason stars are no more extended than that.
+    assert np.median(sources["size_extendedness"]) < 0.03
+
+
 def test_bad_pixels_take_no_flux():
     exposure = bright_star()
     image = exposure.image.copy()

@@ -3,8 +3,10 @@ import logging
 import numpy as np
 import pytest
 
+from psfmatch_cli.completion import complete
 from psfmatch_cli.errors import InputError
-from psfmatch_cli.pixels import Pixels, complete, take_mask, take_variance
+from psfmatch_cli.keywords import Cards
+from psfmatch_cli.pixels import Pixels, take_mask, take_variance
 from psfmatch_cli.read_options import ReadOptions
 
 SHAPE = (200, 220)
@@ -13,7 +15,7 @@ SHAPE = (200, 220)
 def pixels(image=None, header=None):
     if image is None:
         image = np.random.default_rng(1).poisson(400, SHAPE).astype(np.float32)
-    return Pixels(image, header or {}, "science f.fits", np.zeros(image.shape, np.int32))
+    return Pixels(image, Cards(header or {}), "science f.fits", np.zeros(image.shape, np.int32))
 
 
 def plane(made, name):
@@ -78,7 +80,7 @@ def test_variance_is_made_where_none_is_given():
     np.testing.assert_allclose(np.percentile(made.variance, [0, 50, 99]), 409, rtol=0.02)
     assert made.noise.origin == "gain"
     assert (made.noise.gain, made.noise.read_noise) == (1.0, 3.0)
-    assert made.noise.sources == {"gain": "option", "read_noise": "option"}
+    assert made.noise.sources == {"gain": "option", "read_noise": "option", "saturation": "neither stated nor seen"}
 
 
 def test_saturation_option_wins_and_is_recorded(caplog):
@@ -98,7 +100,7 @@ def test_saturation_is_not_searched_where_the_mask_knows_it():
     take_mask(made, np.zeros(SHAPE, int), {}, ReadOptions(mask_map={1: "SAT"}), False, "mask")
     complete(made, ReadOptions())
     assert plane(made, "SAT").sum() == 0
-    assert made.noise.saturation is None
+    assert (made.noise.saturation, made.noise.sources["saturation"]) == (None, "mask, mask")
 
 
 def test_defects_are_flagged_and_counted(caplog):
@@ -140,12 +142,13 @@ def test_a_variance_of_zeros_is_an_error_or_replaced(caplog):
 
 
 def test_relative_weights_are_scaled_to_the_sky_noise(caplog):
-    made = pixels()
-    weight = np.full(SHAPE, 1000.0)
-    weight[:, :50] = 250.0
-    take_variance(made, weight, "weight", "plane", "w")
-    complete(made, ReadOptions(), relative_weight=True)
-    # Three quarters of the pixels have the larger weight: their variance is the measured one.
+    sigma = np.full(SHAPE, 20.0)
+    sigma[:, :50] = 40.0
+    made = pixels((400 + sigma * np.random.default_rng(1).normal(size=SHAPE)).astype(np.float32))
+    weight = 4e5 / sigma**2
+    take_variance(made, weight, "weight", "plane", "w", relative=True)
+    complete(made, ReadOptions())
+    # 44000 pixels know their width to 0.4 %, the background mesh takes a little of it.
     assert made.variance[0, 100] == pytest.approx(400, rel=0.03)
     assert made.variance[0, 10] / made.variance[0, 100] == pytest.approx(4)
     assert "taken as relative weights and scaled" in caplog.text
@@ -153,8 +156,8 @@ def test_relative_weights_are_scaled_to_the_sky_noise(caplog):
 
 def test_weights_that_fit_the_sky_noise_are_kept():
     made = pixels()
-    take_variance(made, np.full(SHAPE, 1 / 380.0), "weight", "plane", "w")
-    complete(made, ReadOptions(), relative_weight=True)
+    take_variance(made, np.full(SHAPE, 1 / 380.0), "weight", "plane", "w", relative=True)
+    complete(made, ReadOptions())
     np.testing.assert_allclose(made.variance, 380, rtol=1e-6)
 
 

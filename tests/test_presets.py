@@ -29,6 +29,7 @@ COMMON = {
     "kernel.correct_noise_bias": False,
     "kernel.bad_mask_planes": ["NO_DATA", "EDGE", "SAT"],
     "kernel.kernel_sum_errors": False,
+    "kernel.max_spatial_condition_number": 1e10,
 }
 DIFFERENCES = {
     "default": {},

@@ -8,6 +8,7 @@ import pytest
 
 from psfmatch_cli.errors import NoCandidatesError
 from psfmatch_cli.exposure import Exposure, MaskedImage, NoiseModel
+from psfmatch_cli.facts import Fact, FileFacts
 from psfmatch_cli.metadata import TaskMetadata
 from psfmatch_cli.provenance import RunRecord, describe_file, failure, is_failed_record, without_none
 from psfmatch_cli.settings import Settings, load_settings, load_with_sources, settings_from
@@ -49,6 +50,25 @@ def test_the_document_has_the_tasks_and_the_run(record, tmp_path):
     assert run["summary"].scalars == {"kernel_sum": 1.25}
     assert run["wallSeconds"] >= 0
     assert {"python", "psfmatch", "numpy", "scipy", "astropy", "sep"} <= set(run["versions"])
+
+
+def test_the_record_tells_how_a_file_was_understood(record, tmp_path):
+    mask = tmp_path / "m.fits"
+    mask.write_bytes(b"flags")
+    facts = FileFacts(
+        "ztf", {"mask": "HDU 0 of m.fits"}, {"gain": Fact(2.0, "header GAIN", "e-/count")}, {"mask": mask}
+    )
+    record.add_reading("science", Exposure(MaskedImage.from_arrays(np.ones((2, 2))), facts=facts))
+    run = TaskMetadata.from_json(record.document({"status": "ok"}).to_json())["run"]
+    assert run["reading.science"].flat() == {
+        "layout": "ztf",
+        "planes.mask": "HDU 0 of m.fits",
+        "quantities.gain.value": 2.0,
+        "quantities.gain.source": "header GAIN",
+        "quantities.gain.unit": "e-/count",
+    }
+    assert run["inputs.science_mask.bytes"] == 5
+    assert run["noise.science.origin"] == "none"
 
 
 def test_the_settings_of_a_record_repeat_the_run(record):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from psfmatch_cli.errors import InputError
-from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf, gaussian_psf
+from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf, gaussian_psf, moffat_psf
 
 
 @pytest.mark.parametrize(("sigma", "expected"), [(1.0, 2.45217), (1.23456, 2.97683), (2.0, 4.75586), (2.1, 4.98487)])
@@ -49,3 +49,13 @@ def test_from_image_leaves_its_argument_alone():
 def test_an_image_without_light_is_no_psf(image):
     with pytest.raises(InputError, match=r"a PSF image \(given\) must be two-dimensional and finite"):
         Psf.from_image(image)
+
+
+def test_a_moffat_psf_has_its_width_and_profile():
+    psf = moffat_psf(4.0, 3.0, "measured")
+    assert psf.image.sum() == pytest.approx(1, abs=1e-12)
+    assert psf.origin == "measured"
+    middle = psf.image.shape[0] // 2
+    # Half of the peak at half the FWHM; at the FWHM (1 + 4 (2^(1/3) - 1))^-3 of it.
+    assert psf.image[middle, middle + 2] == pytest.approx(psf.image[middle, middle] / 2)
+    assert psf.image[middle + 4, middle] == pytest.approx(psf.image[middle, middle] * (4 * 2 ** (1 / 3) - 3) ** -3)

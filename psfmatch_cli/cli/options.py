@@ -139,14 +139,30 @@ _NUMBER = {"type": float, "metavar": "NUMBER"}
 
 #: Name, click attributes and help of the options that tell how to read an exposure.
 _READING: tuple[tuple[str, dict[str, Any], str], ...] = (
-    ("mask", _FILE, "Mask image; see --{0}mask-map. [default: of the exposure's file, if any]"),
+    (
+        "layout",
+        {"metavar": "NAME"},
+        "Layout of the file: lsst, jwst, hst, decam, ztf, panstarrs, sdss, swarp or plain. "
+        "[default: recognised by its content]",
+    ),
+    (
+        "keyword",
+        {"metavar": "QUANTITY=CARD", "multiple": True},
+        "Header card of a quantity, such as gain=EGAIN; repeatable. Quantities: gain, read-noise, dark-variance, "
+        "sky-level, saturation, exposure-time, zero-point, fwhm, filter, date, unit. [default: the usual cards]",
+    ),
+    ("mask", _FILE, "Mask image; see --{0}mask-map. [default: in the exposure's file or beside it, if any]"),
     (
         "mask-map",
         {"metavar": "TEXT"},
         'Meaning of the mask\'s values as "VALUE=PLANE,...", such as "1=INTRP,2=SAT". '
-        "[default: the names in the file; without any, all but 0 is BAD]",
+        "[default: as the file or its layout says; else all but 0 is BAD]",
     ),
-    ("variance", _FILE, "Image of the variance, counts squared. [default: of the exposure's file, if any]"),
+    (
+        "variance",
+        _FILE,
+        "Image of the variance, counts squared. [default: in the exposure's file or beside it, if any]",
+    ),
     ("noise", _FILE, "Image of the noise sigma, counts, instead of a variance."),
     ("weight", _FILE, "Image of the inverse variance instead of a variance."),
     (
@@ -162,7 +178,10 @@ _READING: tuple[tuple[str, dict[str, Any], str], ...] = (
         "Counts of sky that were subtracted before; needed for the noise. [default: from the header, else 0]",
     ),
     ("pedestal", _NUMBER, "Counts of the image that are not light, such as a bias. [default: 0]"),
-    ("psf", _FILE, "Image of the PSF. [default: of the exposure's file, if any]"),
+    ("exposure-time", _NUMBER, "Exposure time, seconds. [default: from the header]"),
+    ("zero-point", _NUMBER, "Magnitude of a source of one count. [default: from the header, if it tells]"),
+    ("band", {"metavar": "NAME"}, "Name of the filter. [default: from the header]"),
+    ("psf", _FILE, "Image of the PSF, or a PSFEx model. [default: in the exposure's file or beside it, if any]"),
 )
 
 #: The same names as Python spells them.

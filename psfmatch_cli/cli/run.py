@@ -15,7 +15,8 @@ import click
 from psfmatch_cli.cli import products
 from psfmatch_cli.cli.console import reporting
 from psfmatch_cli.cli.exits import outcome
-from psfmatch_cli.cli.options import READING, SETTING_OF
+from psfmatch_cli.cli.options import SETTING_OF
+from psfmatch_cli.cli.reading import read_options
 from psfmatch_cli.errors import OutputError, UsageError
 from psfmatch_cli.provenance import RunRecord, failure
 from psfmatch_cli.version import __version__
@@ -109,30 +110,24 @@ class Run:
         return self._task
 
     def read(self, path: Path, role: str = "") -> Exposure:
-        """The exposure of a role, with the options for reading it."""
-        from psfmatch_cli.io import read_exposure
+        """The exposure of a role, with the options for reading it.
 
-        exposure = read_exposure(path, self._read_options(role), role=role or "exposure")
-        self.record.add_noise(role or "exposure", exposure)
+        Raises
+        ------
+        UsageError
+            If an output is one of the files that lie beside the exposure and were read with it.
+        """
+        from psfmatch_cli.io import read_exposure
+        from psfmatch_cli.outputs import check_distinct
+
+        exposure = read_exposure(path, read_options(self.given, role), role=role or "exposure")
+        self.record.add_reading(role or "exposure", exposure)
+        check_distinct([path for path in self.outputs.values() if path is not None], exposure.facts.files.values())
         return exposure
 
     def read_pair(self) -> tuple[Exposure, Exposure]:
         """Template and science exposure."""
         return self.read(self.inputs["template"], "template"), self.read(self.inputs["science"], "science")
-
-    def _read_options(self, role: str) -> Any:
-        from psfmatch_cli.io import ReadOptions
-
-        prefix = f"{role}_" if role else ""
-        values = {name: self.given[prefix + name] for name in READING}
-        values["mask_map"] = mask_map(values["mask_map"])
-        # The science FWHM is in the pixels of its own image, so it can stand for a PSF in the outputs, too.
-        if role == "science" and values["psf"] is None:
-            values["fwhm"] = self.given["science_fwhm"]
-        try:
-            return ReadOptions(**values)
-        except UsageError as error:
-            raise UsageError(f"options of the {role or 'input'} exposure: {error}") from error
 
     def read_sources(self) -> SourceList | None:
         """The user's own sources and how to read their positions, or None."""
@@ -245,28 +240,6 @@ def settings_of(given: Mapping[str, Any]) -> LoadedSettings:
 def _label(name: str, value: Any) -> str:
     """An option as the user writes it, for the source of a setting."""
     return f"option --{'no-' if value is False else ''}{name.replace('_', '-')}"
-
-
-def mask_map(text: str | None) -> dict[int, str] | None:
-    """Plane of each mask value, from a text such as "1=INTRP,2=SAT".
-
-    Raises
-    ------
-    UsageError
-        If the text has another form.
-    """
-    if text is None:
-        return None
-    planes: dict[int, str] = {}
-    for part in text.split(","):
-        value, _, plane = (piece.strip() for piece in part.partition("="))
-        try:
-            planes[int(value, 0)] = plane
-        except ValueError:
-            raise UsageError(
-                f'a mask map is given as "VALUE=PLANE,...", such as "1=INTRP,2=SAT", got {text!r}'
-            ) from None
-    return planes
 
 
 def column_pair(text: str | None) -> tuple[str, str] | None:

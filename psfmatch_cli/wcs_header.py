@@ -1,0 +1,165 @@
+"""Celestial WCS from headers, with the non-standard ways in which they are written, and what it says about pixels."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+log = logging.getLogger(__name__)
+
+
+def read_wcs(hdus: fits.HDUList, headers: Sequence[fits.Header], where: str) -> WCS | None:
+    """WCS of the first of these headers that has one; None (and a warning) where it cannot be used.
+
+    Parameters
+    ----------
+    hdus : HDUList
+        The file, for distortions kept in further HDUs.
+    headers : sequence of Header
+    where : str
+        Name of the exposure, for messages.
+    """
+    for header in headers:
+        if "CTYPE1" in header:
+            return _celestial_wcs(_standard(header), hdus, where)
+    return None
+
+
+def projection_name(headers: Sequence[fits.Header]) -> str:
+    """Projection of the first of these headers that has one, such as TAN-SIP; a WCS keeps TPV under another name."""
+    header = next((header for header in headers if "CTYPE1" in header), None)
+    return "" if header is None else str(_standard(header)["CTYPE1"]).partition("-")[2].strip("- ")
+
+
+def _standard(header: fits.Header) -> fits.Header:
+    """A SCAMP header with its projection named as the standard has it.
+
+    SCAMP wrote its polynomial of the position as PV cards of a TAN projection, which has no use for any on the
+    latitude axis; by the standard those of the other axis would turn the sky. The name is TPV. Its linear terms are
+    close to 1.
+    """
+    types = [str(header.get(f"CTYPE{axis}", "")).strip() for axis in (1, 2)]
+    linear = [header.get(f"PV{axis}_1") for axis in (1, 2)]
+    if not all(name.endswith("-TAN") for name in types) or not all(
+        isinstance(value, (int, float)) and 0.5 < value < 2.0 for value in linear
+    ):
+        return header
+    made = header.copy()
+    for axis, name in zip((1, 2), types, strict=True):
+        made[f"CTYPE{axis}"] = name.removesuffix("TAN") + "TPV"
+    return made
+
+
+def _celestial_wcs(header: fits.Header, hdus: fits.HDUList, where: str) -> WCS | None:
+    from astropy.wcs import WCS, WcsError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            wcs = WCS(header, fobj=hdus, naxis=2)
+            if not wcs.has_celestial:
+                return None
+            sky = wcs.pixel_to_world_values((header["NAXIS1"] - 1) / 2, (header["NAXIS2"] - 1) / 2)
+        except (WcsError, ValueError, KeyError, AssertionError) as error:
+            log.warning("%s: the WCS in the header cannot be used (%s)", where, str(error).strip().split("\n")[0])
+            return None
+    if not np.isfinite(sky).all():
+        log.warning("%s: the WCS in the header is singular and not used", where)
+        return None
+    return wcs
+
+
+def solved_beside(path: Path) -> Path | None:
+    """The file with the WCS that astrometry.net writes beside an image, if it exists."""
+    stem = path.name.removesuffix(".gz").removesuffix(".fz")
+    beside = path.with_name(stem.removesuffix(Path(stem).suffix) + ".wcs")
+    return beside if beside.is_file() and beside != path else None
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What a WCS says about an image.
+
+    Parameters
+    ----------
+    projection : str
+        See `projection_name`.
+    pixel_scale : float
+        Arcsec: root of the area of the middle pixel.
+    rotation : float
+        Position angle of the y axis, degrees east of north.
+    flipped : bool
+        Whether east lies to the right when north is up.
+    ra, dec : float
+        ICRS position of the middle, degrees.
+    """
+
+    projection: str
+    pixel_scale: float
+    rotation: float
+    flipped: bool
+    ra: float
+    dec: float
+
+    @property
+    def pixel_area(self) -> float:
+        """Steradians."""
+        return float(np.deg2rad(self.pixel_scale / 3600.0) ** 2)
+
+
+def geometry(wcs: WCS, shape: tuple[int, int], projection: str = "") -> Geometry | None:
+    """Scale, orientation and centre, measured on the middle pixel, distortions included; None where it has no size."""
+    height, width = shape
+    x, y = (width - 1) / 2, (height - 1) / 2
+    positions = np.column_stack([[x, x + 0.5, x - 0.5, x, x], [y, y, y, y + 0.5, y - 0.5]])
+    with np.errstate(all="ignore"):
+        sky = wcs.all_pix2world(positions, 0)
+        if not np.isfinite(sky).all():
+            return None
+        lon, lat = _icrs(wcs, sky[:, wcs.wcs.lng], sky[:, wcs.wcs.lat])
+        east, north = _offsets(lon, lat)
+    along_x, along_y = (np.array([east[i] - east[j], north[i] - north[j]]) for i, j in ((1, 2), (3, 4)))
+    determinant = float(along_x[0] * along_y[1] - along_x[1] * along_y[0])
+    if determinant == 0:
+        return None
+    return Geometry(
+        projection=projection,
+        pixel_scale=abs(determinant) ** 0.5,
+        rotation=float(np.rad2deg(np.arctan2(along_y[0], along_y[1]))),
+        flipped=determinant > 0,
+        ra=float(lon[0]) % 360.0,
+        dec=float(lat[0]),
+    )
+
+
+def _icrs(wcs: WCS, lon: NDArray, lat: NDArray) -> tuple[NDArray, NDArray]:
+    """ICRS positions, degrees. FK5 of 2000 is within 0.03 arcsec of it and taken as it is."""
+    celestial = wcs.wcs
+    equinox = 2000.0 if np.isnan(celestial.equinox) else celestial.equinox
+    if celestial.lngtyp == "RA" and celestial.radesys in ("", "ICRS", "FK5") and equinox == 2000.0:
+        return lon, lat
+    from astropy.coordinates import SkyCoord
+    from astropy.wcs.utils import wcs_to_celestial_frame
+
+    sky = SkyCoord(lon, lat, unit="deg", frame=wcs_to_celestial_frame(wcs)).icrs
+    return sky.ra.deg, sky.dec.deg
+
+
+def _offsets(lon: NDArray, lat: NDArray) -> tuple[NDArray, NDArray]:
+    """Offsets from the first position to the east and to the north on its tangent plane, arcsec."""
+    a, d = np.deg2rad(lon), np.deg2rad(lat)
+    directions = np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)])
+    east = np.array([-np.sin(a[0]), np.cos(a[0]), 0.0])
+    north = np.cross(directions[:, 0], east)
+    return tuple(np.rad2deg(axis @ directions) * 3600.0 for axis in (east, north))
