@@ -153,19 +153,11 @@ def _left_out(pairs: StarPairs, order: int, frame: tuple[tuple[float, float], fl
     scores = np.zeros(len(pairs))
     for number in np.unique(part):
         out = part == number
-        if np.count_nonzero(~out) < MIN_STARS[order]:
-            scores[out] = np.inf
-            continue
         displacement, _ = _robust_fit(pairs.take(~out), order, frame)
         some = pairs.take(out)
         scores[out] = (_left(some, displacement) ** 2).sum(axis=0) / (some.error**2 + SYSTEMATIC**2)
     # An outlier counts the same for every order.
-    return np.minimum(scores, _bound(scores))
-
-
-def _bound(scores: NDArray[np.float64]) -> float:
-    finite = scores[np.isfinite(scores)]
-    return float(CLIP_SIGMA**2 * max(np.median(finite), 1.0)) if len(finite) else np.inf
+    return np.minimum(scores, CLIP_SIGMA**2 * max(np.median(scores), 1.0))
 
 
 def _rank(values: NDArray[np.float64]) -> NDArray[np.int64]:
