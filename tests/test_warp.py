@@ -337,6 +337,27 @@ def test_planes_that_spread(config, name, side):
     assert (x.min(), x.max(), y.min(), y.max()) == (60 - side // 2, 59 + side // 2, 50 - side // 2, 49 + side // 2)
 
 
+@pytest.mark.parametrize("name", ["BAD", "DETECTED", "SUSPECT"])
+def test_mask_is_nearest_neighbour_plus_growth(name):
+    """No masked pixel is lost at any turn, and a plane that does not spread grows by less than a pixel."""
+    rng = np.random.default_rng(9)
+    mask = np.zeros(SHAPE, np.int32)
+    mask[rng.integers(SHAPE[0], size=60), rng.integers(SHAPE[1], size=60)] = BIT[name] | BIT["INTRP"]
+    template = make_exposure(smooth_field(), make_wcs(SHAPE, rotation=37.0, scale=0.45), mask=mask)
+    science = blank(SHAPE, make_wcs(SHAPE))
+    found = warp(template, science).exposure
+    x, y = SkyMap(science.wcs, template.wcs)(*np.indices(SHAPE)[::-1])
+    whole = np.isfinite(found.image)
+    column, row = (np.floor(v[whole] + 0.5).astype(int) for v in (x, y))
+    flagged = found.mask[whole] & BIT[name] != 0
+    nearest = mask[row, column] & BIT[name] != 0
+    assert nearest.sum() > 20
+    assert flagged[nearest].all()
+    masked_y, masked_x = np.nonzero(mask)
+    away = np.maximum(np.abs(x[whole][:, None] - masked_x), np.abs(y[whole][:, None] - masked_y)).min(axis=1)
+    np.testing.assert_array_equal(flagged, away < 1)
+
+
 def test_saturated_pixels_flag_what_leans_on_them():
     found = shifted(np.zeros(SHAPE), 0.5, 0.0, mask=plane(SHAPE, "SAT", (60, 50)), config=LANCZOS3)
     # Weights 2.4, 13.6, 61, 61, 13.6, 2.4 per cent.
