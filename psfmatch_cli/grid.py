@@ -259,7 +259,8 @@ def find_overlap(sky_map: PixelMap, template: Exposure, science: Exposure) -> Ov
     if not landed.any():
         raise NoOverlapError(
             f"{template.name} ({_where(template)}) and {science.name} ({_where(science)}) do not overlap on the sky; "
-            "check that they show the same field and that their WCSs are right"
+            "check that they show the same field and that their WCSs are right, or leave these out of it (--register "
+            "asterisms)"
         )
     at = _most_central(x[landed], y[landed])
     area = template.shape[0] * template.shape[1] / sky_map.area(*at)

@@ -84,15 +84,15 @@ class _Field:
 
 @dataclass(frozen=True)
 class _Peaks:
-    """Positions, background there (counts per pixel), and variance of a pixel of the sky."""
+    """Positions, background there (counts per pixel), and noise of a pixel of the sky."""
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     level: NDArray[np.float64]
-    variance: float
+    noise: float
 
     def take(self, rows: NDArray[np.intp]) -> _Peaks:
-        return _Peaks(self.x[rows], self.y[rows], self.level[rows], self.variance)
+        return _Peaks(self.x[rows], self.y[rows], self.level[rows], self.noise)
 
 
 def find_stars(pixels: MaskedImage) -> StarList:
@@ -111,7 +111,7 @@ def find_stars(pixels: MaskedImage) -> StarList:
     highest = np.flatnonzero(_is_highest(light, column, row, 2))
     height = light[row, column].astype(np.float64)
     x, y = 2.0 * column + 0.5, 2.0 * row + 0.5
-    peaks = _Peaks(x, y, sky[row, column].astype(np.float64) / 4.0, (noise / 2) ** 2)
+    peaks = _Peaks(x, y, sky[row, column].astype(np.float64) / 4.0, noise / 2)
     sigma = FIRST_SIGMA
     for _ in range(2):
         sigma = _typical_sigma(_measure(field, peaks.take(highest[:SIGMA_STARS]), sigma), sigma)
@@ -133,9 +133,10 @@ def _binned_light(field: _Field) -> tuple[NDArray[np.float32], NDArray[np.float3
 
     height, width = (2 * (size // 2) for size in field.image.shape)
     quarters = [(slice(j, height, 2), slice(i, width, 2)) for j in (0, 1) for i in (0, 1)]
-    total = np.add.reduce([field.image[at] for at in quarters])
+    with np.errstate(over="ignore"):
+        total = np.add.reduce([field.image[at] for at in quarters])
     spoilt = np.logical_or.reduce([field.spoilt[at] for at in quarters])
-    if not total.size or spoilt.all():
+    if not total.size or spoilt.all() or not np.isfinite(total).all():
         return total, total, 0.0
     background = sep.Background(total, mask=spoilt, bw=MESH, bh=MESH)
     sky = background.back()
@@ -218,7 +219,8 @@ def _measure(field: _Field, peaks: _Peaks, sigma: float) -> _Measured:
     half = int(np.ceil(3.5 * sigma)) + 2
     rows, columns, inside = _stamp_pixels(field.image.shape, peaks.x, peaks.y, half)
     at = rows[:, :, None], columns[:, None, :]
-    light = field.image[at] - peaks.level[:, None, None].astype(np.float32)
+    # In units of the noise, which fit into single precision whatever the counts are.
+    light = ((field.image[at].astype(np.float64) - peaks.level[:, None, None]) / peaks.noise).astype(np.float32)
     x, y = peaks.x.copy(), peaks.y.copy()
     for _ in range(MAX_STEPS):
         window = _Window.around(columns - x[:, None], rows - y[:, None], sigma)
@@ -234,8 +236,15 @@ def _measure(field: _Field, peaks: _Peaks, sigma: float) -> _Measured:
     good &= (np.hypot(x - peaks.x, y - peaks.y) < MAX_MOVE) & (np.abs(step).max(axis=0, initial=0.0) <= 0.01)
     moments = np.column_stack([xx, yy, xy]) / flux[:, None]
     good &= _narrowest(moments, sigma) > MIN_SIGMA
-    variance = np.full(light.shape, peaks.variance, np.float32) if field.variance is None else field.variance[at]
-    return _Measured(x, y, window.error(variance, flux), flux, moments, good)
+    return _Measured(x, y, window.error(_variance(field, at, peaks.noise), flux), flux * peaks.noise, moments, good)
+
+
+def _variance(field: _Field, at: tuple[NDArray[np.intp], NDArray[np.intp]], noise: float) -> NDArray[np.float32]:
+    """Variance of the pixels of stamps, in units of the sky's (which stands for an unknown one); 0 for no number."""
+    if field.variance is None:
+        return np.ones(np.broadcast_shapes(*(index.shape for index in at)), np.float32)
+    variance = field.variance[at].astype(np.float64) / noise**2
+    return np.where((variance > 0) & (variance < 1e30), variance, 0.0).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -261,8 +270,7 @@ class _Window:
 
     def error(self, variance: NDArray[np.float32], flux: NDArray[np.float64]) -> NDArray[np.float64]:
         """Standard error of the centroid along an axis, the mean of both, from the variance of the pixels."""
-        usable = np.where((variance > 0) & (variance < np.inf), variance, np.float32(0))
-        squares = _Window(self.u, self.v, self.along**2, self.across**2).moments(usable, 2)
+        squares = _Window(self.u, self.v, self.along**2, self.across**2).moments(variance, 2)
         return 2 * np.sqrt(0.5 * (squares[0, 2] + squares[2, 0])) / flux
 
 

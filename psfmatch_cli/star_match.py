@@ -7,6 +7,7 @@ pile is not significant there is no match.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,10 +157,10 @@ def _settle(
 
 
 def _log_chance(n: int, expected: float) -> float:
-    """Logarithm of the Poisson probability of n or more."""
-    from scipy.stats import poisson
-
-    return float(poisson.logsf(n - 1, expected)) if n else 0.0
+    """Logarithm of the Poisson probability of n or more, at most: of n, times a geometric series for those beyond."""
+    if n <= expected:
+        return 0.0
+    return n * math.log(expected) - expected - math.lgamma(n + 1) - math.log1p(-expected / (n + 1))
 
 
 def pair_stars(first: StarList, second: StarList, expected: NDArray[np.float64], tolerance: float) -> StarPairs:

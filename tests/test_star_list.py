@@ -103,6 +103,14 @@ def test_empty_images_have_no_stars(shape, value):
     assert len(find_stars(pixels)) == 0
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-6, 1e6, 1e30])
+def test_the_unit_does_not_matter(scale):
+    exposure, x, y, _ = star_field(30, 3.0, side=300, snr=(100, 1000))
+    stars = find_stars(MaskedImage.from_arrays(exposure.image.astype(float) * scale))
+    assert len(stars) > 20
+    assert nearest(stars, x, y)[0].max() < 0.2
+
+
 def test_noise_has_no_stars():
     noise = np.random.default_rng(5).normal(100, 10, (600, 600))
     assert len(find_stars(MaskedImage.from_arrays(noise, None, np.full(noise.shape, 100.0)))) == 0

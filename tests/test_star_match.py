@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from psfmatch_cli.star_list import StarList
-from psfmatch_cli.star_match import StarPairs, find_offset, measure_offsets, pair_stars
+from psfmatch_cli.star_match import StarPairs, _log_chance, find_offset, measure_offsets, pair_stars
 
 
 def stars(x, y, error=0.02):
@@ -43,6 +43,14 @@ def test_a_few_stars_are_enough_where_nothing_is_expected():
 def test_unrelated_stars_do_not_match(n, side, seed):
     """Also crowded ones: in the last case 35 chance pairs lie within a pixel at any offset."""
     assert find_offset(stars(*field(n, side, 2 * seed)), stars(*field(n, side, 2 * seed + 1)), 60.0) is None
+
+
+@pytest.mark.parametrize(("n", "expected"), [(3, 0.01), (5, 2.0), (40, 8.0), (300, 20.0)])
+def test_the_chance_is_the_poisson_one_and_never_too_small(n, expected):
+    from scipy.stats import poisson
+
+    exact = poisson.logsf(n - 1, expected)
+    assert exact - 1e-9 <= _log_chance(n, expected) < exact + 0.1
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
