@@ -218,3 +218,15 @@ def test_specs_of_both_sets():
     assert len(specs_to_try(3.0, 4.0, KernelConfig())) == 2
     assert len(specs_to_try(3.0, 4.0, KernelConfig(use_bic_for_kernel_basis=True))) == 1
     assert make_regularizer(specs_to_try(3.0, 4.0, KernelConfig())[0], KernelConfig()) is None
+
+
+def test_the_relative_strength_tells_what_a_strength_means(noisy):
+    made_pool = pool(noisy, lambda_type="relative", lambda_scaling=1e-3, **OPEN)
+    made_pool.reject_singles()
+    column = np.asarray(made_pool.candidates.table["lambda_relative"])[made_pool.rows[made_pool.index >= 0]]
+    np.testing.assert_allclose(column, 1e-3, rtol=1e-12)
+    absolute = pool(noisy, lambda_value=0.2, **OPEN)
+    absolute.reject_singles()
+    table = absolute.candidates.table[absolute.rows[absolute.index >= 0]]
+    # A fixed strength means less for a brighter star.
+    assert np.corrcoef(np.log(table["rating"]), np.log(table["lambda_relative"]))[0, 1] < -0.9
