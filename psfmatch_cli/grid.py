@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from psfmatch_cli.errors import BoxMismatchError, NoOverlapError, RegistrationError
 from psfmatch_cli.exposure import Exposure
+from psfmatch_cli.pixel_map import PixelMap, determinant
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Overlap:
 
 
 @dataclass(frozen=True)
-class SkyMap:
+class SkyMap(PixelMap):
     """Pixel positions of one image to those of another that show the same sky.
 
     Parameters
@@ -98,22 +99,6 @@ class SkyMap:
         """From the target's pixels to the origin's."""
         return SkyMap(self.target, self.origin)
 
-    def jacobian(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
-        """Derivatives (..., 2, 2) of the target position, ``[[dx'/dx, dx'/dy], [dy'/dx, dy'/dy]]``."""
-        x, y = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
-        ends = np.array(
-            self(
-                x + np.multiply.outer([0.5, -0.5, 0, 0], np.ones_like(x)),
-                y + np.multiply.outer([0, 0, 0.5, -0.5], np.ones_like(y)),
-            )
-        )
-        steps = ends[:, 0::2] - ends[:, 1::2]
-        return np.moveaxis(steps, (0, 1), (-2, -1))
-
-    def area(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
-        """Target pixels to a pixel of the origin there."""
-        return np.abs(determinant(self.jacobian(x, y)))
-
     @cached_property
     def _frames(self) -> tuple[Any, Any] | None:
         """Sky frames of the two images where they differ."""
@@ -129,11 +114,6 @@ class SkyMap:
                 f"({error}); set RADESYS and CTYPE of both images to the same frame"
             ) from error
         return None if frames[0].is_equivalent_frame(frames[1]) else frames
-
-
-def determinant(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Determinant of matrices (..., 2, 2), which may hold NaN."""
-    return matrix[..., 0, 0] * matrix[..., 1, 1] - matrix[..., 0, 1] * matrix[..., 1, 0]
 
 
 def _frame_cards(wcs: Any) -> tuple[str, str, float]:
@@ -240,7 +220,8 @@ def _compare_boxes(template: Exposure, science: Exposure) -> GridComparison:
         raise BoxMismatchError(
             f"no celestial WCS in {' and '.join(without)}, and the pixel grids differ: {template.name} has shape "
             f"{template.shape} from {template.xy0}, {science.name} {science.shape} from {science.xy0}; without a WCS "
-            "in both images they must be equal: solve both astrometrically, or resample one to the other first"
+            "in both images they must be equal: solve both astrometrically, or align them by their stars (--register "
+            "asterisms)"
         )
     level = logging.WARNING if len(without) == 1 else logging.INFO
     logger.log(level, "registration: no celestial WCS in %s; equal boxes taken as aligned", " and ".join(without))
@@ -258,7 +239,7 @@ def _largest_offset(sky_map: SkyMap, shape: tuple[int, int]) -> float:
     return float(np.where(np.isnan(offsets), np.inf, offsets).max())
 
 
-def find_overlap(sky_map: SkyMap, template: Exposure, science: Exposure) -> Overlap:
+def find_overlap(sky_map: PixelMap, template: Exposure, science: Exposure) -> Overlap:
     """How much of the science image the template covers.
 
     Science positions are looked up in the template, which holds across RA = 0, at the poles and for any
@@ -315,6 +296,8 @@ def _most_central(x: NDArray, y: NDArray) -> tuple[float, float]:
 
 def _where(exposure: Exposure) -> str:
     """Sky position of an exposure's centre, for messages."""
+    if not has_sky(exposure):
+        return "no celestial WCS"
     height, width = exposure.shape
     lon, lat = pixel_to_world(exposure.wcs, 0.5 * (width - 1), 0.5 * (height - 1))
     return f"centre {float(lon):.5f}, {float(lat):+.5f} deg"

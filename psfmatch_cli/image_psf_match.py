@@ -193,6 +193,8 @@ class ImagePsfMatchTask(PsfMatchTask):
         registered = register(template, science, self.config.warp, do_warping, threads=self.config.threads)
         self.metadata["warped"] = registered.warped
         self.metadata["registrationOffsetPix"] = registered.offset
+        for name, value in registered.alignment.metadata().items():
+            self.metadata[name] = value
         if self.config.kernel.use_afw_background:
             registered = replace(registered, exposure=self._without_background(registered.exposure))
             science = self._without_background(science)

@@ -50,6 +50,7 @@ OWN: dict[str, OwnSetting] = {
     "detection.temp_local_background.weight_by": _BIN_WEIGHT,
     "detection.temp_wide_background.weight_by": _BIN_WEIGHT,
     "warp.max_lost_weight": OwnSetting("upstream, a NaN makes every pixel NaN whose kernel it touches", 0.0),
+    "warp.registration": OwnSetting("upstream goes by the WCS alone", "wcs"),
     "warp.registration_tolerance": OwnSetting("upstream compares the grids exactly"),
     "candidates.mask_policy": OwnSetting("upstream, any bad pixel in its stamp disqualifies a candidate", "reject"),
     "candidates.core_radius": OwnSetting("used with mask_policy exclude"),

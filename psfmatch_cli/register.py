@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.basis import NEARLY_EQUAL
 from psfmatch_cli.config import WarpConfig
-from psfmatch_cli.errors import DifferentGridsError, FwhmError
+from psfmatch_cli.errors import FwhmError
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.header_fwhm import check_header_fwhm, header_fwhm
 from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf, gaussian_psf
+
+if TYPE_CHECKING:
+    from psfmatch_cli.alignment import Alignment
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +42,8 @@ class Registered:
         Fraction of the science pixels that the template covers.
     autocorrelation : ndarray or None
         Of the template's noise after warping; None if it was not warped.
+    alignment : Alignment
+        What put it there, and what the stars say of it.
     """
 
     exposure: Exposure
@@ -45,6 +51,7 @@ class Registered:
     offset: float
     overlap: float
     autocorrelation: NDArray[np.float64] | None
+    alignment: Alignment
 
 
 def register(
@@ -62,22 +69,24 @@ def register(
         If they lie on different grids and `do_warping` is False.
     BoxMismatchError
         If they have no WCS and differ in size or origin.
+    RegistrationError
+        If their stars are to align them and do not match.
+    UsageError
+        If their stars are to align them and `do_warping` is False.
     """
-    from psfmatch_cli.grid import compare_grids
+    from psfmatch_cli.align import align
 
-    grids = compare_grids(template, science, config.registration_tolerance)
-    if grids.same:
-        return Registered(template, False, grids.max_offset, grids.overlap_fraction, None)
-    if not do_warping:
-        raise DifferentGridsError(
-            f"template and science are on different pixel grids (offset up to {grids.max_offset:.3g} px, "
-            f"shapes {template.shape} and {science.shape}) and warping is off; allow it (--warp)"
-        )
+    alignment = align(template, science, config, do_warping)
+    grids = alignment.grids
+    if alignment.pixel_map is None:
+        return Registered(template, False, grids.max_offset, grids.overlap_fraction, None, alignment)
     from psfmatch_cli.warp import warp
 
     log.info("warping the template: offset up to %.2f px, overlap %.3f", grids.max_offset, grids.overlap_fraction)
-    warped = warp(template, science, config, threads=threads)
-    return Registered(warped.exposure, True, grids.max_offset, grids.overlap_fraction, warped.autocorrelation)
+    warped = warp(template, science, config, pixel_map=alignment.pixel_map, threads=threads)
+    return Registered(
+        warped.exposure, True, grids.max_offset, grids.overlap_fraction, warped.autocorrelation, alignment
+    )
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ def summarise(findings: Findings) -> dict[str, Any]:
         "warped": registered.warped,
         "registration_offset": registered.offset,
         "overlap_fraction": registered.overlap,
+        **registered.alignment.summary(),
         "template_fwhm": widths.template,
         "science_fwhm": widths.science,
         "n_sources": len(statuses),

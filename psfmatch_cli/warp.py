@@ -1,9 +1,9 @@
 """The template on the science image's pixels.
 
-Every science pixel is followed to the sky and into the template (`psfmatch_cli.mapping`), where image and variance are
-resampled (`psfmatch_cli.resample`) and multiplied by the relative pixel area, so that an object keeps its
-counts. Pixels without a value are left out, those that lost more than a small part of their weight are
-NO_DATA. A template of much finer pixels is averaged instead (`psfmatch_cli.warp_adaptive`).
+Every science pixel is followed into the template, through the sky or by another map (`psfmatch_cli.mapping`), where
+image and variance are resampled (`psfmatch_cli.resample`) and multiplied by the relative pixel area, so that an
+object keeps its counts. Pixels without a value are left out, those that lost more than a small part of their weight
+are NO_DATA. A template of much finer pixels is averaged instead (`psfmatch_cli.warp_adaptive`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from numpy.typing import ArrayLike, NDArray
 from psfmatch_cli.config import WarpConfig
 from psfmatch_cli.errors import NoOverlapError, RegistrationError, UsageError
 from psfmatch_cli.exposure import Exposure, MaskedImage
-from psfmatch_cli.grid import Overlap, SkyMap, determinant, find_overlap, has_sky, inside
+from psfmatch_cli.grid import Overlap, SkyMap, find_overlap, has_sky, inside
 from psfmatch_cli.mapping import map_pixels
+from psfmatch_cli.pixel_map import PixelMap, determinant
 from psfmatch_cli.psf import Psf
 from psfmatch_cli.repair import make_readable
 from psfmatch_cli.resample import REACH, ResamplingKernel, gather, locate, pack, padding, resampling_kernel
 from psfmatch_cli.warp_adaptive import SCALE_LIMIT, SIGMA, average_pixels
-from psfmatch_cli.warp_lanczos import resample_pixels
+from psfmatch_cli.warp_direct import resample_pixels
 from psfmatch_cli.warp_noise import autocorrelation, gaussian_autocorrelation
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class WarpResult:
         Mean autocorrelation of white template noise after resampling, 1 at the middle; ``[m + dy, m + dx]``
         belongs to pixels (dx, dy) apart. The variance plane V alone does not say how the noise averages: after
         a convolution with K it is ``V sum_d autocorrelation(d) sum_u K(u) K(u + d)``.
-    sky_map : SkyMap
+    pixel_map : PixelMap
         From science to template pixels.
     method : str
         Resampling kernel, or ``adaptive``.
@@ -58,16 +59,23 @@ class WarpResult:
 
     exposure: Exposure
     autocorrelation: NDArray[np.float64]
-    sky_map: SkyMap
+    pixel_map: PixelMap
     method: str
 
     def autocorrelation_at(self, x: float, y: float) -> NDArray[np.float64]:
         """The autocorrelation at the science pixel (x, y), parent position."""
         x0, y0 = self.exposure.xy0
-        return _autocorrelation(self.sky_map, self.method, np.array([x - x0]), np.array([y - y0]))
+        return _autocorrelation(self.pixel_map, self.method, np.array([x - x0]), np.array([y - y0]))
 
 
-def warp(template: Exposure, science: Exposure, config: WarpConfig | None = None, *, threads: int = 1) -> WarpResult:
+def warp(
+    template: Exposure,
+    science: Exposure,
+    config: WarpConfig | None = None,
+    *,
+    pixel_map: PixelMap | None = None,
+    threads: int = 1,
+) -> WarpResult:
     """The template resampled onto the science pixels.
 
     It keeps its own header, filter and calibration, has the science image's box and WCS, and its PSF goes through
@@ -76,29 +84,33 @@ def warp(template: Exposure, science: Exposure, config: WarpConfig | None = None
     Parameters
     ----------
     template, science : Exposure
-        Both with a celestial WCS.
+        Both with a celestial WCS, unless `pixel_map` is given.
     config : WarpConfig, optional
         Kernels and their limits.
+    pixel_map : PixelMap, optional
+        From science to template pixels (array indices); default: through the WCSs.
     threads : int
         Blocks of rows worked on at a time.
 
     Raises
     ------
     RegistrationError
-        If an image has no WCS, or the two do not overlap.
+        If an image has no WCS and no map is given, or the two do not overlap.
     InputError
         If the template has no usable pixel.
     UsageError
         If the mask kernel is wider than the image kernel.
     """
     config = config or WarpConfig()
-    _check(template, science, config)
-    sky_map = SkyMap(science.wcs, template.wcs)
-    overlap = find_overlap(sky_map, template, science)
-    jacobian = sky_map.jacobian(overlap.x, overlap.y)
+    _check_kernels(config)
+    if pixel_map is None:
+        _check_sky(template, science)
+        pixel_map = SkyMap(science.wcs, template.wcs)
+    overlap = find_overlap(pixel_map, template, science)
+    jacobian = pixel_map.jacobian(overlap.x, overlap.y)
     scale = float(abs(determinant(jacobian)) ** -0.5)
     method = "adaptive" if scale < SCALE_LIMIT else config.warping_kernel_name
-    pixels = _pixels(template, science, sky_map, config, method, threads)
+    pixels = _pixels(template, science, pixel_map, config, method, threads)
     psf = None if template.psf is None else warp_psf(template.psf, jacobian, method)
     logger.info(
         "warp: %s onto the pixels of %s, kernel %s, pixel scale ratio %.4f, %.1f %% of the pixels have a value",
@@ -108,22 +120,25 @@ def warp(template: Exposure, science: Exposure, config: WarpConfig | None = None
         scale,
         100 * np.isfinite(pixels.image).mean(),
     )
-    positions = _correlated_pixels(sky_map, template, science, overlap)
+    positions = _correlated_pixels(pixel_map, template, science, overlap)
     return WarpResult(
         exposure=template.with_pixels(replace(pixels, xy0=science.xy0), wcs=science.wcs, psf=psf),
-        autocorrelation=_autocorrelation(sky_map, method, *positions),
-        sky_map=sky_map,
+        autocorrelation=_autocorrelation(pixel_map, method, *positions),
+        pixel_map=pixel_map,
         method=method,
     )
 
 
-def _check(template: Exposure, science: Exposure, config: WarpConfig) -> None:
+def _check_sky(template: Exposure, science: Exposure) -> None:
     for exposure in (template, science):
         if not has_sky(exposure):
             raise RegistrationError(
                 f"{exposure.name} has no celestial WCS, so {template.name} cannot be warped onto the pixels of "
-                f"{science.name}; solve both astrometrically, or resample one to the other first"
+                f"{science.name}; solve both astrometrically, or align them by their stars (--register asterisms)"
             )
+
+
+def _check_kernels(config: WarpConfig) -> None:
     image, mask = config.warping_kernel_name, config.mask_warping_kernel_name
     if mask and REACH[mask] > REACH[image]:
         raise UsageError(
@@ -133,10 +148,10 @@ def _check(template: Exposure, science: Exposure, config: WarpConfig) -> None:
 
 
 def _pixels(
-    template: Exposure, science: Exposure, sky_map: SkyMap, config: WarpConfig, method: str, threads: int
+    template: Exposure, science: Exposure, pixel_map: PixelMap, config: WarpConfig, method: str, threads: int
 ) -> MaskedImage:
     """The template's planes on the science grid."""
-    mapping = map_pixels(sky_map, science.shape, template.shape, config.interp_length)
+    mapping = map_pixels(pixel_map, science.shape, template.shape, config.interp_length)
     readable = make_readable(template)
     source = template.with_pixels(template.masked_image.with_planes(["NO_DATA"]))
     per_object = not is_surface_brightness(template)
@@ -144,7 +159,7 @@ def _pixels(
         logger.info("warp: %s is in %s, not multiplied by pixel areas", template.name, template.header["BUNIT"])
     options = {"per_object": per_object, "threads": threads}
     if method == "adaptive":
-        pixels = average_pixels(source, science, readable, mapping, config, **options)
+        pixels = average_pixels(source.masked_image, readable, pixel_map, mapping, config, **options)
     else:
         pixels = resample_pixels(source.masked_image, readable, mapping, config, **options)
     if not np.isfinite(pixels.image).any():
@@ -204,7 +219,7 @@ def _averaged_psf_row(image: NDArray, jacobian: NDArray, u: NDArray, v: int) -> 
 
 
 def _correlated_pixels(
-    sky_map: SkyMap, template: Exposure, science: Exposure, overlap: Overlap
+    pixel_map: PixelMap, template: Exposure, science: Exposure, overlap: Overlap
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Indices x, y of science pixels, spread over what the template covers.
 
@@ -213,15 +228,15 @@ def _correlated_pixels(
     # The two-dimensional golden ratio fills the image evenly without a period that could beat with the pixels'.
     step = np.arange(1, N_CORRELATED + 1)[:, None] * [0.7548776662466927, 0.5698402909980532]
     x, y = np.floor((step % 1.0) * (science.shape[1], science.shape[0])).T
-    covered = inside(*sky_map(x, y), template.shape)
+    covered = inside(*pixel_map(x, y), template.shape)
     if not covered.any():
         return np.array([np.round(overlap.x)]), np.array([np.round(overlap.y)])
     return x[covered], y[covered]
 
 
-def _autocorrelation(sky_map: SkyMap, method: str, x: NDArray, y: NDArray) -> NDArray[np.float64]:
+def _autocorrelation(pixel_map: PixelMap, method: str, x: NDArray, y: NDArray) -> NDArray[np.float64]:
     """Mean autocorrelation of resampled white noise at science indices x, y (n,)."""
     if method == "adaptive":
         return gaussian_autocorrelation(SIGMA)
-    positions = np.stack(sky_map(x, y), axis=-1)
-    return autocorrelation(resampling_kernel(method), positions, sky_map.jacobian(x, y))
+    positions = np.stack(pixel_map(x, y), axis=-1)
+    return autocorrelation(resampling_kernel(method), positions, pixel_map.jacobian(x, y))

@@ -7,15 +7,14 @@ Physics 219, 3) averages over the whole science pixel instead, with a Gaussian o
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from psfmatch_cli.config import WarpConfig
-from psfmatch_cli.exposure import Exposure, MaskedImage
+from psfmatch_cli.exposure import MaskedImage
 from psfmatch_cli.mapping import PixelMapping
+from psfmatch_cli.pixel_map import AffineMap, PixelMap
 from psfmatch_cli.repair import Readable
 from psfmatch_cli.warp_mask import MaskBits
 
@@ -29,9 +28,9 @@ SAMPLED_WIDTH = 5.0
 
 
 def average_pixels(
-    template: Exposure,
-    science: Exposure,
+    template: MaskedImage,
     readable: Readable,
+    pixel_map: PixelMap,
     mapping: PixelMapping,
     config: WarpConfig,
     *,
@@ -46,12 +45,14 @@ def average_pixels(
 
     Parameters
     ----------
-    template, science : Exposure
-        The template with a plane NO_DATA.
+    template : MaskedImage
+        With a plane NO_DATA.
     readable : Readable
-        The template's pixels, made ready.
+        The same, made ready.
+    pixel_map : PixelMap
+        From science to template pixels.
     mapping : PixelMapping
-        Of the science pixels.
+        The same, of the science pixels.
     config : WarpConfig
         Limit of the lost weight.
     per_object : bool
@@ -59,11 +60,11 @@ def average_pixels(
     threads : int
         Blocks worked on at a time.
     """
-    bits = MaskBits.of(template.masked_image, ())
+    bits = MaskBits.of(template, ())
     taints = [(readable.taint & np.int32(bit)) != 0 for bit in readable.taint_planes]
     planes = np.array([readable.image, readable.variance, ~readable.lost, *taints], dtype=np.float64)
-    image, variance, found, *leaned = _average(planes, template.wcs, science.wcs, science.shape, threads)
-    x, y, area = mapping.rows(0, science.shape[0])
+    image, variance, found, *leaned = _average(planes, pixel_map, mapping.shape, threads)
+    x, y, area = mapping.rows(0, mapping.shape[0])
     gone = ~(found >= 1.0 - config.max_lost_weight) | ~np.isfinite(area)
     found[gone], area[gone] = 1.0, 1.0
     scale = area if per_object else 1.0
@@ -77,13 +78,17 @@ def average_pixels(
     return MaskedImage(image.astype(np.float32), mask, variance.astype(np.float32), template.planes)
 
 
-def _average(planes: NDArray[np.float64], template_wcs: Any, science_wcs: Any, shape: tuple[int, int], threads: int):
+def _average(
+    planes: NDArray[np.float64], pixel_map: PixelMap, shape: tuple[int, int], threads: int
+) -> NDArray[np.float64]:
     """Gaussian mean of each plane (k, H', W') on the science grid (k, H, W), pixels outside counting zero."""
     from reproject import reproject_adaptive
 
+    from psfmatch_cli.pixel_world import PixelWorld
+
     return reproject_adaptive(
-        (planes, template_wcs),
-        science_wcs,
+        (planes, PixelWorld(AffineMap.identity())),
+        PixelWorld(pixel_map),
         shape_out=shape,
         kernel="gaussian",
         kernel_width=2 * SIGMA,

@@ -4,13 +4,18 @@ import numpy as np
 from astropy.wcs import WCS, Sip
 
 from psfmatch_cli.exposure import DEFAULT_PLANES, Exposure, MaskedImage
-from psfmatch_cli.resample import REACH, kernel_profile
+from psfmatch_cli.resample import REACH, kernel_weights
 
 
-def make_wcs(shape, *, scale=0.5, center=(150.0, 20.0), rotation=0.0, flip=False, shift=(0.0, 0.0), sip=None, pv=None):
-    """TAN, SIP or TPV WCS whose centre is the middle of the image plus `shift` pixels; scale in arcsec/px."""
+def make_wcs(
+    shape, *, scale=0.5, center=(150.0, 20.0), rotation=0.0, flip=False, shift=(0.0, 0.0), sip=None, pv=None, kind=None
+):
+    """WCS whose centre is the middle of the image plus `shift` pixels; scale in arcsec/px.
+
+    Of the kind given, else TAN-SIP with coefficients `sip`, TPV with parameters `pv`, or TAN.
+    """
     wcs = WCS(naxis=2)
-    kind = "TAN-SIP" if sip is not None else "TPV" if pv is not None else "TAN"
+    kind = kind or ("TAN-SIP" if sip is not None else "TPV" if pv is not None else "TAN")
     wcs.wcs.ctype = [f"RA---{kind}", f"DEC--{kind}"]
     wcs.wcs.crval = center
     wcs.wcs.crpix = [(shape[1] + 1) / 2 + shift[0], (shape[0] + 1) / 2 + shift[1]]
@@ -64,8 +69,8 @@ def resample_plainly(image, variance, x, y, area, name):
         columns, rows = np.arange(i - reach + 1, i + reach + 1), np.arange(j - reach + 1, j + reach + 1)
         if columns[0] < 0 or rows[0] < 0 or columns[-1] >= image.shape[1] or rows[-1] >= image.shape[0]:
             continue
-        weights = np.outer(kernel_profile(name, rows - y[p]), kernel_profile(name, columns - x[p]))
+        weights = np.outer(*(kernel_weights(name, np.array([v % 1.0]))[:, 0] for v in (y[p], x[p])))
         window = np.ix_(rows, columns)
-        found[p] = area[p] / weights.sum() * (weights * image[window]).sum()
-        noise[p] = (area[p] / weights.sum()) ** 2 * (weights**2 * variance[window]).sum()
+        found[p] = area[p] * (weights * image[window]).sum()
+        noise[p] = area[p] ** 2 * (weights**2 * variance[window]).sum()
     return found, noise

@@ -39,7 +39,8 @@ def test_values_and_sources_of_what_was_asked_for(psfmatch, tmp_path, monkeypatc
     options = ("--config", "a.toml", "--preset", "v23", "-c", "warp.max_lost_weight=0.1")
     shown = table(psfmatch("config", "show", "warp", "kernel.kernelSizeMin", *options).out)
     assert {key: line[:3] for key, line in shown.items()} == {
-        "warp.warping_kernel_name": ("lanczos3", "lanczos3", "preset v23"),
+        "warp.registration": ("wcs", "auto", "preset v23"),
+        "warp.warping_kernel_name": ("lanczos3", "kriging4", "preset v23"),
         "warp.mask_warping_kernel_name": ("bilinear", "bilinear", "preset v23"),
         "warp.grow_full_mask": ("EDGE,SAT", "EDGE", "environment PSFMATCH_WARP_GROWFULLMASK"),
         "warp.max_lost_weight": ("0.1", "0.005", "option -c"),

@@ -17,6 +17,8 @@ COMMON = {
     "detection.background.is_nan_safe": False,
     "detection.temp_local_background.is_nan_safe": False,
     "detection.temp_wide_background.is_nan_safe": False,
+    "warp.registration": "wcs",
+    "warp.warping_kernel_name": "lanczos3",
     "warp.max_lost_weight": 0.0,
     "warp.interp_length": 10,
     "candidates.mask_policy": "reject",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from astropy.wcs import WCS
 
+from made_alignments import misaligned_pair, shifted
 from made_pairs import exposure, gaussian_pair, gaussian_stars
 from psfmatch_cli.config import WarpConfig
 from psfmatch_cli.errors import FwhmError, RegistrationError, UsageError
@@ -159,3 +160,29 @@ def test_the_psf_of_an_exposure_or_a_gaussian_of_its_width():
     assert made.fwhm == pytest.approx(5.0, rel=0.01)
     assert made.origin == "gaussian, FWHM given"
     assert psf_of(starry(), None, "not measurable") is None
+
+
+def test_stars_put_a_template_with_a_wrong_wcs_in_place():
+    """Resampled once along both: as good as if its WCS had been right."""
+    pair = misaligned_pair(shifted(20.3, -8.6), known=(17.3, -8.6))
+    right = misaligned_pair(shifted(20.3, -8.6), known=(20.3, -8.6))
+    made = register(pair.template, pair.science, WarpConfig(registration="stars"))
+    expected = register(right.template, right.science, WarpConfig(registration="wcs")).exposure
+    assert made.warped
+    assert made.alignment.method == "wcs+stars"
+    # Of the distance of 3 px; the largest over the corners.
+    assert made.offset == pytest.approx(np.hypot(17.3, 8.6), abs=0.01)
+    inner = np.s_[30:-30, 30:-30]
+    # Stars of up to 1e5 counts, with a slope of a fifth of their height a pixel, in place to 0.01 px.
+    np.testing.assert_allclose(made.exposure.image[inner], expected.image[inner], atol=120.0)
+    assert made.autocorrelation is not None
+
+
+def test_images_without_wcs_are_resampled_where_their_stars_want_it():
+    pair = misaligned_pair(shifted(4.4, 2.7), known=None)
+    made = register(pair.template, pair.science, WarpConfig())
+    assert made.warped
+    assert made.alignment.method == "pixels+stars"
+    assert made.exposure.wcs is None
+    assert made.exposure.box == pair.science.box
+    assert 0.97 < made.overlap <= 1.0

@@ -33,7 +33,7 @@ def test_values_that_are_right():
         ),
         ("detection.deblend_contrast", float("nan"), "= nan is refused: input should be a finite number"),
         ("detection.threshold_value", float("inf"), "= inf is refused: input should be a finite number"),
-        ("warp.warping_kernel_name", "nearest", "= 'nearest' is refused: input should be 'bilinear', 'lanczos3'"),
+        ("warp.warping_kernel_name", "nearest", "= 'nearest' is refused: input should be 'bilinear', 'bicubic'"),
         ("kernel.central_regularization_stencil", 7, "= 7 is refused: input should be 5 or 9"),
         (
             "kernel.alard_deg_gauss",

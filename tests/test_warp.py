@@ -8,11 +8,13 @@ from psfmatch_cli.errors import InputError, RegistrationError, UsageError
 from psfmatch_cli.exposure import DEFAULT_PLANES
 from psfmatch_cli.grid import SkyMap
 from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf, gaussian_psf
+from psfmatch_cli.resample import REACH, kernel_weights
 from psfmatch_cli.warp import is_surface_brightness, warp, warp_psf
 from sky_fields import blank, gaussian_stars, make_exposure, make_wcs, plane, resample_plainly
 
 SHAPE = (110, 120)
 BIT = {name: 1 << bit for name, bit in DEFAULT_PLANES.items()}
+LANCZOS3 = WarpConfig(warping_kernel_name="lanczos3")
 CURVED = ([[0, 0, 1e-4], [0, 1e-4, 0], [-1e-4, 0, 0]],) * 2
 
 
@@ -32,7 +34,7 @@ def smooth_field(shape=SHAPE, seed=0):
 # -- values ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["bilinear", "lanczos3", "lanczos4", "lanczos5"])
+@pytest.mark.parametrize("name", REACH)
 @pytest.mark.parametrize(
     "template_wcs", [{"rotation": 3.0, "scale": 0.505}, {"rotation": 200.0, "flip": True}, {"sip": CURVED}]
 )
@@ -224,13 +226,10 @@ def test_outputs_that_lean_on_missing_pixels_are_missing():
     image = np.full(SHAPE, 100.0)
     image[50, 60] = np.nan
     found = shifted(image, 0.3, 0.4)
-    from psfmatch_cli.resample import kernel_profile
-
-    # Weight of the lost pixel in the outputs around it, by the formula.
-    offsets = np.arange(-4, 5)
-    wx, wy = kernel_profile("lanczos3", offsets + 0.3), kernel_profile("lanczos3", offsets + 0.4)
-    total = kernel_profile("lanczos3", offsets - 0.3).sum() * kernel_profile("lanczos3", offsets - 0.4).sum()
-    gone = np.abs(np.outer(wy, wx)) / total > 0.005
+    # Output 60 + u reads pixel 60 with the weight of the tap -u; taps -3..4 are those of outputs 56 to 63.
+    weights = np.zeros((2, 9))
+    weights[:, :8] = kernel_weights("kriging4", np.array([0.4, 0.3])).T[:, ::-1]
+    gone = np.abs(np.outer(*weights)) > 0.005
     around = np.s_[46:55, 56:65]
     np.testing.assert_array_equal(np.isnan(found.image[around]), gone)
     np.testing.assert_array_equal(np.isinf(found.variance[around]), gone)
@@ -242,7 +241,7 @@ def test_outputs_that_lean_on_missing_pixels_are_missing():
 def test_a_gap_stays_a_gap():
     image = np.full(SHAPE, 100.0)
     image[:, 50:60] = np.nan
-    found = shifted(image, 0.5, 0.0)
+    found = shifted(image, 0.5, 0.0, config=LANCZOS3)
     # Taps at +-2.5 px weigh 2.4 %: three columns beyond the gap on the near side, two on the far one.
     assert np.isnan(found.image[:, 47:62]).all()
     assert np.isfinite(found.image[:, [46, 62]]).all()
@@ -322,10 +321,12 @@ def test_mask_is_that_of_the_one_to_four_pixels_around(shift, rows, columns):
 @pytest.mark.parametrize(
     ("config", "name", "side"),
     [
-        (WarpConfig(), "EDGE", 6),
-        (WarpConfig(grow_full_mask=["SUSPECT"]), "SUSPECT", 6),
+        (WarpConfig(), "EDGE", 8),
+        (LANCZOS3, "EDGE", 6),
+        (WarpConfig(grow_full_mask=["SUSPECT"]), "SUSPECT", 8),
         (WarpConfig(grow_full_mask=[]), "EDGE", 2),
-        (WarpConfig(mask_warping_kernel_name=""), "DETECTED", 6),
+        (WarpConfig(mask_warping_kernel_name=""), "DETECTED", 8),
+        (WarpConfig(warping_kernel_name="bicubic", mask_warping_kernel_name=""), "DETECTED", 4),
         (WarpConfig(warping_kernel_name="lanczos5", mask_warping_kernel_name="lanczos4"), "DETECTED", 8),
     ],
 )
@@ -336,8 +337,29 @@ def test_planes_that_spread(config, name, side):
     assert (x.min(), x.max(), y.min(), y.max()) == (60 - side // 2, 59 + side // 2, 50 - side // 2, 49 + side // 2)
 
 
+@pytest.mark.parametrize("name", ["BAD", "DETECTED", "SUSPECT"])
+def test_mask_is_nearest_neighbour_plus_growth(name):
+    """No masked pixel is lost at any turn, and a plane that does not spread grows by less than a pixel."""
+    rng = np.random.default_rng(9)
+    mask = np.zeros(SHAPE, np.int32)
+    mask[rng.integers(SHAPE[0], size=60), rng.integers(SHAPE[1], size=60)] = BIT[name] | BIT["INTRP"]
+    template = make_exposure(smooth_field(), make_wcs(SHAPE, rotation=37.0, scale=0.45), mask=mask)
+    science = blank(SHAPE, make_wcs(SHAPE))
+    found = warp(template, science).exposure
+    x, y = SkyMap(science.wcs, template.wcs)(*np.indices(SHAPE)[::-1])
+    whole = np.isfinite(found.image)
+    column, row = (np.floor(v[whole] + 0.5).astype(int) for v in (x, y))
+    flagged = found.mask[whole] & BIT[name] != 0
+    nearest = mask[row, column] & BIT[name] != 0
+    assert nearest.sum() > 20
+    assert flagged[nearest].all()
+    masked_y, masked_x = np.nonzero(mask)
+    away = np.maximum(np.abs(x[whole][:, None] - masked_x), np.abs(y[whole][:, None] - masked_y)).min(axis=1)
+    np.testing.assert_array_equal(flagged, away < 1)
+
+
 def test_saturated_pixels_flag_what_leans_on_them():
-    found = shifted(np.zeros(SHAPE), 0.5, 0.0, mask=plane(SHAPE, "SAT", (60, 50)))
+    found = shifted(np.zeros(SHAPE), 0.5, 0.0, mask=plane(SHAPE, "SAT", (60, 50)), config=LANCZOS3)
     # Weights 2.4, 13.6, 61, 61, 13.6, 2.4 per cent.
     assert [tuple(p) for p in np.argwhere(found.mask & BIT["SAT"])] == [(50, x) for x in range(57, 63)]
 
@@ -372,7 +394,7 @@ def test_the_template_is_not_changed():
 
 
 def test_threads_do_not_matter(monkeypatch):
-    monkeypatch.setattr("psfmatch_cli.warp_lanczos.BLOCK_PIXELS", 1000)
+    monkeypatch.setattr("psfmatch_cli.warp_direct.BLOCK_PIXELS", 1000)
     template = make_exposure(smooth_field(), make_wcs(SHAPE), mask=plane(SHAPE, "CR", (10, 10)))
     science = blank(SHAPE, make_wcs(SHAPE, rotation=2.0))
     one, four = (warp(template, science, threads=n).exposure for n in (1, 4))

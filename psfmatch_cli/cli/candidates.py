@@ -20,6 +20,7 @@ from psfmatch_cli.cli.run import running
 @options.summary
 @options.sources
 @options.direction
+@options.registration
 @options.kernel_size
 @options.adapt
 @options.bad_planes

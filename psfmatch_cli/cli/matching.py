@@ -24,6 +24,7 @@ all_options = options.chain(
     options.summary,
     options.sources,
     options.direction,
+    options.registration,
     options.kernel_size,
     options.kernel,
     options.adapt,

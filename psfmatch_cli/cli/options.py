@@ -30,6 +30,7 @@ SETTING_OF = {
     "adapt": "adapt",
     "strict": "strict",
     "mask_policy": "candidates.mask_policy",
+    "register": "warp.registration",
     "threads": "threads",
 }
 
@@ -195,6 +196,14 @@ direction = chain(
         section="Matching",
         help="Resample the template where it is not on the science grid, or refuse. [default: warp]",
     ),
+)
+
+registration = setting_option(
+    "--register",
+    type=click.Choice(["auto", "wcs", "stars", "asterisms", "none"]),
+    section="Matching",
+    help="What aligns the template: its WCS; the WCS corrected by the stars of both images; asterisms of stars, "
+    "without any WCS; or none, equal pixels. [default: auto, the WCS, corrected where the stars clearly contradict it]",
 )
 
 kernel_size = setting_option(

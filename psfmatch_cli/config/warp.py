@@ -8,14 +8,20 @@ from pydantic import Field
 
 from psfmatch_cli.config.base import Group, Planes
 
+ResamplingKernelName = Literal["bilinear", "bicubic", "lanczos3", "lanczos4", "lanczos5", "kriging4"]
+
 
 class WarpConfig(Group):
     """Warping the template onto the science pixels."""
 
-    warping_kernel_name: Literal["bilinear", "lanczos3", "lanczos4", "lanczos5"] = Field(
-        "lanczos3", description="resampling kernel of image and variance"
+    registration: Literal["auto", "wcs", "stars", "asterisms", "none"] = Field(
+        "auto",
+        description="what aligns the template with the science image: wcs, its WCS; stars, the WCS (or equal pixels) "
+        "corrected by the stars of both; auto, the same where the stars clearly contradict it; asterisms, triangles of "
+        "stars and no WCS; none, equal pixels count as aligned",
     )
-    mask_warping_kernel_name: Literal["", "bilinear", "lanczos3", "lanczos4", "lanczos5"] = Field(
+    warping_kernel_name: ResamplingKernelName = Field("kriging4", description="resampling kernel of image and variance")
+    mask_warping_kernel_name: Literal["", ResamplingKernelName] = Field(
         "bilinear", description="resampling kernel of the mask; empty: that of the image"
     )
     grow_full_mask: Planes = Field(["EDGE"], description="mask planes that spread over the whole resampling kernel")
