@@ -167,19 +167,18 @@ def add_scores(
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row per basis of one pair: figures of the order that was chosen, then star_rms and peaks of each order."""
+    """A row per basis of one pair: figures of the order that was chosen, then star_rms (peaks) of each order."""
     made = [row for row in rows if "star_rms" in row]
     first = next(row["CPU s"] for row in made if row["order"] == "auto")
     out = []
     for basis in dict.fromkeys(row["basis"] for row in made):
         by_order = {row["order"]: row for row in made if row["basis"] == basis}
         chosen = by_order["auto"]
-        line = {"basis": basis, "functions": chosen["functions"], "order": chosen["used order"]}
-        line |= {name: f"{chosen[name]:.3f}" for name in ("star_mad", "star_rms", "kernel sum")}
-        line["time"] = f"{chosen['CPU s'] / first:.1f}"
-        for figure, digits in (("star_rms", 3), ("peaks /Mpix", 0)):
-            values = [by_order.get(order, {}).get(figure) for order in ("0", "1", "2", "3")]
-            line[f"{figure} of 0, 1, 2, 3"] = ", ".join("-" if v is None else f"{v:.{digits}f}" for v in values)
+        line = {"basis": basis, "order": chosen["used order"], "time": f"{chosen['CPU s'] / first:.1f}"}
+        line |= {name: f"{chosen[name]:.3f}" for name in ("kernel sum", "star_mad")}
+        for order in ("0", "1", "2", "3"):
+            row = by_order.get(order)
+            line[f"order {order}"] = f"{row['star_rms']:.3f} ({row['peaks /Mpix']:.0f})" if row else "not tried"
         out.append(line)
     return out
 

@@ -244,13 +244,14 @@ def explicit_spec(sigmas: tuple[float, ...], degrees: tuple[int, ...], config: K
 
 
 def basis_specs(target_fwhm: float | None, reference_fwhm: float | None, config: KernelConfig) -> list[BasisSpec]:
-    """The basis of `basis_spec`, and the richer one that is tried beside it (none if it is the same).
+    """The basis of `basis_spec`, and the richer one that is tried beside it.
 
-    PSFs with spikes and resampled stars need more than degrees 4, 2, 2; a faint field cannot afford more. The v23
-    rule has one basis for a deconvolution.
+    None is tried if it is the same, or has another number of Gaussians than were asked for. PSFs with spikes and
+    resampled stars need more than degrees 4, 2, 2; a faint field cannot afford more. The v23 rule has one basis for
+    a deconvolution.
     """
     first = basis_spec(target_fwhm, reference_fwhm, config)
-    if not config.richer_deg_gauss or config.richer_deg_gauss == config.alard_deg_gauss:
+    if config.richer_deg_gauss == config.alard_deg_gauss or len(config.richer_deg_gauss) != len(config.alard_deg_gauss):
         return [first]
     richer = basis_spec(
         target_fwhm, reference_fwhm, config.model_copy(update={"alard_deg_gauss": config.richer_deg_gauss})

@@ -21,7 +21,7 @@ def grown_by(kernel_size: int, config: CandidateConfig) -> int:
     """Pixels by which a source, or its footprint, is grown to its stamp on each side; never scaled for the finder."""
     if not config.scale_by_fwhm or config.finder == "footprints":
         return config.fp_grow_pix
-    return int(config.fp_grow_kernel_scaling * kernel_size + 0.5)
+    return int((config.fp_grow_kernel_scaling or 1.0) * kernel_size + 0.5)
 
 
 def nearest_pixels(values: NDArray[np.float64]) -> NDArray[np.int64]:

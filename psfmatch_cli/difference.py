@@ -96,9 +96,9 @@ def build_difference(
     """
     forward = plan.direction.convolve_template
     # Detections of the template, and convolved ones of either image, do not describe the difference.
-    carried, target = without_detections(template.masked_image), science.masked_image
+    carried, target = template.masked_image.without_planes(DETECTED_PLANES), science.masked_image
     if not forward:
-        carried, target = without_detections(science.masked_image), carried
+        carried, target = science.masked_image.without_planes(DETECTED_PLANES), carried
     matched = convolve(
         carried, fit.kernel, autocorrelation=autocorrelation if forward else None, threads=settings.threads
     )
@@ -134,11 +134,6 @@ def scale_factor(convolve_template: bool, kernel_sum: float, normalize: Scale) -
     return sign if normalize == native else sign / kernel_sum
 
 
-def without_detections(image: MaskedImage) -> MaskedImage:
-    """The same pixels without DETECTED planes: those of a convolved image describe that image alone."""
-    return replace(image, mask=image.mask & ~np.int32(image.bits(DETECTED_PLANES)))
-
-
 def with_same_planes(image: MaskedImage, other: MaskedImage) -> NDArray[np.int32]:
     """Mask of `image` in the bits of `other`, which has all its planes."""
     return remap_mask(image.mask, image.planes, dict(other.planes))
@@ -151,7 +146,7 @@ def with_detections(science: MaskedImage, marked: MaskedImage) -> MaskedImage:
     """
     if marked is science:
         return science
-    science = without_detections(science.with_planes(DETECTED_PLANES))
+    science = science.with_planes(DETECTED_PLANES).without_planes(DETECTED_PLANES)
     mask = science.mask.copy()
     for name in DETECTED_PLANES:
         mask[marked.flagged([name])] |= science.bits([name])

@@ -200,6 +200,11 @@ class MaskedImage:
                 planes[name] = free_bit(planes)
         return replace(self, planes=planes)
 
+    def without_planes(self, names: Iterable[str]) -> MaskedImage:
+        """The same pixels with nothing in the named planes, which stay known; itself if nothing was."""
+        bits = np.int32(self.bits(names))
+        return replace(self, mask=self.mask & ~bits) if (self.mask & bits).any() else self
+
     def cutout(self, box: Box) -> MaskedImage:
         """View on the box; no copy.
 

@@ -11,7 +11,7 @@ import logging
 import re
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,10 +157,34 @@ def readable_cards(header: fits.Header) -> fits.Header:
     return copy
 
 
+class ReadableHeader(Mapping):
+    """A header in which cards that cannot be parsed are missing; nothing is parsed before it is asked for.
+
+    Parameters
+    ----------
+    header : Header
+    """
+
+    def __init__(self, header: fits.Header):
+        self._header = header
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self._header[name]
+        except fits.VerifyError as error:
+            raise KeyError(name) from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._header)
+
+    def __len__(self) -> int:
+        return len(self._header)
+
+
 def list_hdus(hdus: Sequence) -> list[Hdu]:
     """Number, header and image shape of every HDU (no shape: no image in it)."""
     return [
-        Hdu(index, hdu.header, tuple(hdu.shape) if hdu.is_image and len(hdu.shape) >= 2 else None)
+        Hdu(index, ReadableHeader(hdu.header), tuple(hdu.shape) if hdu.is_image and len(hdu.shape) >= 2 else None)
         for index, hdu in enumerate(hdus)
     ]
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from psfmatch_cli.basis_sets import record_basis
 from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.diagnostics import Diagnosis, diagnose, report
 from psfmatch_cli.difference import build_difference, with_detections
-from psfmatch_cli.errors import (
-    BoxMismatchError,
-    EmptySourceListError,
-)
+from psfmatch_cli.errors import BoxMismatchError, EmptySourceListError
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.photometry import check_sum
 from psfmatch_cli.plan import directions
@@ -23,9 +20,6 @@ from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult, 
 from psfmatch_cli.settings import Settings
 from psfmatch_cli.summary import Findings, match_items
 from psfmatch_cli.task import timed
-
-if TYPE_CHECKING:
-    pass
 
 
 class ImagePsfMatchTask(PsfMatchTask):

@@ -184,7 +184,8 @@ class BackgroundModel:
     spatial : SpatialModel
         The spatial terms.
     covariance : ndarray, (n_terms, n_terms), float64, or None
-        Of the coefficients; None if it was not computed.
+        Of the coefficients, the kernel held fixed: of what convolved sky and background give together; None if it was
+        not computed.
     """
 
     coefficients: NDArray[np.float64]

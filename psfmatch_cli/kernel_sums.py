@@ -24,12 +24,14 @@ def kernel_sum_range(
     Raises
     ------
     KernelSumError
-        If a sum is not finite.
+        If a sum is not finite, or their scatter is not.
     """
     if not np.isfinite(sums).all():
         raise KernelSumError(f"{np.count_nonzero(~np.isfinite(sums))} of {len(sums)} kernel sums are not finite")
     if errors is None:
         stats = clipped_mean_std(sums)
+        if not np.isfinite(stats.std):
+            raise KernelSumError(f"the clipped scatter of {len(sums)} kernel sums rests on one of them")
         return stats.mean, stats.std
     # Below a thousandth the error is not what limits a sum.
     weights = 1.0 / np.hypot(errors, 1e-3 * np.abs(np.median(sums))) ** 2

@@ -5,7 +5,6 @@ A user may name the card of a quantity; then no other is looked at.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +32,9 @@ class Quantity:
     unit: str = ""
     text: bool = False
 
+
+#: Numbers beyond are damage; their squares would leave the range of floating point numbers.
+SMALLEST, LARGEST = 1e-100, 1e100
 
 #: Quantities whose card a user may name. EGAIN comes before GAIN: where a camera writes both, GAIN is its setting.
 #: EFFGAIN is not there: pipelines write it for other quantities, too. DATAMAX comes last among the saturation
@@ -148,7 +150,7 @@ def told(quantity: str) -> str:
 
 
 def card_number(header: Mapping[str, Any], name: str) -> float | None:
-    """Positive finite number of a card (numbers in quotes count), or None."""
+    """Positive number of a card (numbers in quotes count), or None; so for one that no quantity can have."""
     value = header.get(name)
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
@@ -156,4 +158,4 @@ def card_number(header: Mapping[str, Any], name: str) -> float | None:
         number = float(value)
     except ValueError:
         return None
-    return number if math.isfinite(number) and number > 0 else None
+    return number if SMALLEST <= number <= LARGEST else None

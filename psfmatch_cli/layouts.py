@@ -55,7 +55,9 @@ class Hdu:
 
     @property
     def version(self) -> int:
-        return int(self.header.get("EXTVER", 1))
+        """EXTVER, or 1 where it is missing or no whole number."""
+        version = self.header.get("EXTVER", 1)
+        return version if isinstance(version, int) else 1
 
     @property
     def kind(self) -> str:

@@ -147,7 +147,7 @@ def _wcs(
     hdus: fits.HDUList, image: Hdu, merged: fits.Header, source: FitsPath, where: str
 ) -> tuple[WCS | None, Geometry | None]:
     """Celestial WCS of the image HDU, else of its header merged with the primary, else of a solution beside it."""
-    headers = [hdus[image.index].header, merged]
+    headers = [readable_cards(hdus[image.index].header), merged]
     wcs = read_wcs(hdus, headers, where)
     beside = solved_beside(source.path) if wcs is None else None
     if beside is not None:

@@ -17,6 +17,7 @@ from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.fit import FitOptions, Regularizer, fit_stamps
 from psfmatch_cli.fitted import FittedStamps, kernel_sum_errors, noise_equations
 from psfmatch_cli.kernel_sums import kernel_sum_range, precisely_nothing
+from psfmatch_cli.regularise import relative_strength
 from psfmatch_cli.residuals import Residuals, residuals
 from psfmatch_cli.solve import NormalEquations, condition_number
 from psfmatch_cli.spatial import SpatialLayout, SpatialSystem, accumulate
@@ -198,6 +199,9 @@ class CandidatePool:
         }
         if self.regularizer is not None:
             columns["lambda"] = fitted.strengths
+            each = zip(fitted.strengths, fitted.equations.matrix, strict=True)
+            relative = [relative_strength(strength, matrix, fitted.penalty) for strength, matrix in each]
+            columns["lambda_relative"] = np.array(relative)
         if self.config.check_condition_number:
             kind = self.config.condition_number_type
             columns["condition_number"] = np.array([condition_number(m, kind) for m in fitted.penalised()])

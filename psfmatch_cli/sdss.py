@@ -65,9 +65,8 @@ def frame_claims(header: Mapping[str, Any], calibration: NDArray | None = None, 
     sky : ndarray, optional
         Counts of sky that were subtracted from it.
     """
-    try:
-        run, column = int(header["RUN"]), int(header["CAMCOL"])
-    except (KeyError, ValueError, TypeError):
+    run, column = header.get("RUN"), header.get("CAMCOL")
+    if not isinstance(run, int) or not isinstance(column, int):
         return {}
     noise = ccd_noise(str(header.get("FILTER", "")).strip(), column, run)
     if noise is None:

@@ -122,7 +122,7 @@ def search(
     InputError, UsageError
         As `psfmatch_cli.detect.detect`.
     """
-    masked_image = _without_detections(exposure.masked_image)
+    masked_image = exposure.masked_image.without_planes(DETECTED_PLANES)
     background = _adjusted(background, config)
     pixels = subtract_background(masked_image, background)
     sigma, origin, psf = _width_of_psf(exposure, psf_sigma, pixels)
@@ -212,14 +212,6 @@ def _width_of_psf(exposure: Exposure, given: float | None, pixels: SkyPixels) ->
 
 
 # Backgrounds beside the main one
-
-
-def _without_detections(masked_image: MaskedImage) -> MaskedImage:
-    """The same pixels without the footprints of an earlier search."""
-    bits = masked_image.bits(DETECTED_PLANES)
-    if not (masked_image.mask & bits).any():
-        return masked_image
-    return replace(masked_image, mask=masked_image.mask & ~np.int32(bits))
 
 
 def _adjusted(background: BackgroundFit, config: DetectionConfig) -> BackgroundFit:

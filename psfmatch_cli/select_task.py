@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from psfmatch_cli.basis import KernelBasis, alard_lupton_basis, basis_spec, delta_function_basis, explicit_spec
-from psfmatch_cli.basis_sets import record_basis, specs_to_try, wanted_parameters
+from psfmatch_cli.basis_sets import record_basis, specs_to_try, wanted_parameters, with_stamps_for
 from psfmatch_cli.candidates import CandidateSet, select_candidates
 from psfmatch_cli.detect_tasks import BackgroundTask, DetectionTask, MeasurementTask
 from psfmatch_cli.errors import NoSourcesError
@@ -114,7 +114,7 @@ class SelectTask(Task):
             sources,
             template,
             science,
-            self.config.candidates,
+            with_stamps_for(self.config.candidates, self.config.kernel),
             self.config.kernel,
             kernel_size=kernel_size,
             n_parameters=n_parameters,

@@ -207,6 +207,7 @@ _NOTES = {
     "kernel.alard_n_gauss": "none: as many as there are degrees",
     "kernel.bad_mask_planes": "none: the planes that disqualify a candidate",
     "warp.interp_length": "positions in between are cubic here, linear upstream",
+    "candidates.fp_grow_kernel_scaling": "none: 1, as upstream, or 1.5 with delta functions",
     "candidates.bad_mask_planes": "upstream lets BAD and CR pixels into the fit",
     "detection.background.is_nan_safe": "a single NaN pixel does not cost its bin",
     "detection.temp_local_background.is_nan_safe": "a single NaN pixel does not cost its bin",

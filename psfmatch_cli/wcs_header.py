@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: What astropy raises on cards of wrong types or values that contradict each other; its own WcsError is a ValueError.
+_WCS_ERRORS = (ValueError, KeyError, AssertionError, AttributeError, TypeError)
+
 
 def read_wcs(hdus: fits.HDUList, headers: Sequence[fits.Header], where: str) -> WCS | None:
     """WCS of the first of these headers that has one; None (and a warning) where it cannot be used.
@@ -31,14 +34,14 @@ def read_wcs(hdus: fits.HDUList, headers: Sequence[fits.Header], where: str) -> 
         Name of the exposure, for messages.
     """
     for header in headers:
-        if "CTYPE1" in header:
+        if isinstance(header.get("CTYPE1"), str):
             return _celestial_wcs(_standard(header), hdus, where)
     return None
 
 
 def projection_name(headers: Sequence[fits.Header]) -> str:
     """Projection of the first of these headers that has one, such as TAN-SIP; a WCS keeps TPV under another name."""
-    header = next((header for header in headers if "CTYPE1" in header), None)
+    header = next((header for header in headers if isinstance(header.get("CTYPE1"), str)), None)
     return "" if header is None else str(_standard(header)["CTYPE1"]).partition("-")[2].strip("- ")
 
 
@@ -62,7 +65,7 @@ def _standard(header: fits.Header) -> fits.Header:
 
 
 def _celestial_wcs(header: fits.Header, hdus: fits.HDUList, where: str) -> WCS | None:
-    from astropy.wcs import WCS, WcsError
+    from astropy.wcs import WCS
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -71,7 +74,7 @@ def _celestial_wcs(header: fits.Header, hdus: fits.HDUList, where: str) -> WCS |
             if not wcs.has_celestial:
                 return None
             sky = wcs.pixel_to_world_values((header["NAXIS1"] - 1) / 2, (header["NAXIS2"] - 1) / 2)
-        except (WcsError, ValueError, KeyError, AssertionError) as error:
+        except _WCS_ERRORS as error:
             log.warning("%s: the WCS in the header cannot be used (%s)", where, str(error).strip().split("\n")[0])
             return None
     if not np.isfinite(sky).all():
@@ -144,7 +147,7 @@ def geometry(wcs: WCS, shape: tuple[int, int], projection: str = "") -> Geometry
 
 
 def _icrs(wcs: WCS, lon: NDArray, lat: NDArray) -> tuple[NDArray, NDArray]:
-    """ICRS positions, degrees. FK5 of 2000 is within 0.03 arcsec of it and taken as it is."""
+    """ICRS positions, degrees. FK5 of 2000 is within 0.03 arcsec of it and taken as it is; so is an unknown frame."""
     celestial = wcs.wcs
     equinox = 2000.0 if np.isnan(celestial.equinox) else celestial.equinox
     if celestial.lngtyp == "RA" and celestial.radesys in ("", "ICRS", "FK5") and equinox == 2000.0:
@@ -152,7 +155,11 @@ def _icrs(wcs: WCS, lon: NDArray, lat: NDArray) -> tuple[NDArray, NDArray]:
     from astropy.coordinates import SkyCoord
     from astropy.wcs.utils import wcs_to_celestial_frame
 
-    sky = SkyCoord(lon, lat, unit="deg", frame=wcs_to_celestial_frame(wcs)).icrs
+    try:
+        frame = wcs_to_celestial_frame(wcs)
+    except ValueError:
+        return lon, lat
+    sky = SkyCoord(lon, lat, unit="deg", frame=frame).icrs
     return sky.ra.deg, sky.dec.deg
 
 

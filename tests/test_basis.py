@@ -319,3 +319,10 @@ def test_impossible_bases_are_refused(size, sigmas, degrees, message):
 
 def test_a_spec_describes_itself():
     assert str(BasisSpec(21, (0.7, 1.5), (4, 2))) == "21 px, sigmas 0.70, 1.50 px, degrees 4, 2"
+
+
+def test_no_richer_basis_is_tried_beside_another_number_of_gaussians():
+    config = KernelConfig(scale_by_fwhm=False, alard_sig_gauss=[1.0, 2.0], alard_deg_gauss=[3, 1])
+    (only,) = basis_specs(3.4, 4.6, config)
+    assert only.sigmas == (1.0, 2.0, 4.0)
+    assert only.degrees == (3, 1, 0)

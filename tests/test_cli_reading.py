@@ -8,8 +8,8 @@ import pytest
 from astropy.io import fits
 
 import made_files as made
-from psfmatch_cli.cli.options import READING
 from psfmatch_cli.cli.reading import keyword_map, read_options
+from psfmatch_cli.cli.reading_options import READING
 from psfmatch_cli.errors import UsageError
 from psfmatch_cli.instruments import LAYOUTS
 from psfmatch_cli.keywords import QUANTITIES

@@ -66,3 +66,23 @@ def test_truth_values_and_infinities_are_no_numbers(group, values, expected):
     with pytest.raises(ValidationError, match=expected):
         group(**values)
     assert KernelConfig(use_pca_for_spatial_kernel=True).uses_pca
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"iterate_single_kernel": True}, "iterate_single_kernel has no effect unless constant_variance_weighting"),
+        ({"spatial_regularization": True}, "spatial_regularization has no effect unless kernel_basis_set"),
+        (
+            {"spatial_regularization": True, "kernel_basis_set": "delta-function"},
+            "spatial_regularization has no effect unless .* use_pca_for_spatial_kernel is false",
+        ),
+        (
+            {"use_bic_for_kernel_basis": True, "kernel_basis_set": "delta-function"},
+            "use_bic_for_kernel_basis has no effect with",
+        ),
+    ],
+)
+def test_a_setting_without_effect_is_refused(values, expected):
+    with pytest.raises(ValidationError, match=expected):
+        KernelConfig(**values)

@@ -8,8 +8,15 @@ import pytest
 from made_pairs import known_kernel, make_pair, plane, star_grid
 from made_pools import pool_of
 from psfmatch_cli.basis import delta_function_basis
-from psfmatch_cli.basis_sets import DeltaFunctionSpec, make_basis, make_regularizer, specs_to_try, wanted_parameters
-from psfmatch_cli.config import KernelConfig
+from psfmatch_cli.basis_sets import (
+    DeltaFunctionSpec,
+    make_basis,
+    make_regularizer,
+    specs_to_try,
+    wanted_parameters,
+    with_stamps_for,
+)
+from psfmatch_cli.config import CandidateConfig, KernelConfig
 from psfmatch_cli.errors import NoCandidatesError
 from psfmatch_cli.match import MatchResult, match
 from psfmatch_cli.ready import common_kernel, make_ready
@@ -218,3 +225,22 @@ def test_specs_of_both_sets():
     assert len(specs_to_try(3.0, 4.0, KernelConfig())) == 2
     assert len(specs_to_try(3.0, 4.0, KernelConfig(use_bic_for_kernel_basis=True))) == 1
     assert make_regularizer(specs_to_try(3.0, 4.0, KernelConfig())[0], KernelConfig()) is None
+
+
+def test_the_relative_strength_tells_what_a_strength_means(noisy):
+    made_pool = pool(noisy, lambda_type="relative", lambda_scaling=1e-3, **OPEN)
+    made_pool.reject_singles()
+    column = np.asarray(made_pool.candidates.table["lambda_relative"])[made_pool.rows[made_pool.index >= 0]]
+    np.testing.assert_allclose(column, 1e-3, rtol=1e-12)
+    absolute = pool(noisy, lambda_value=0.2, **OPEN)
+    absolute.reject_singles()
+    table = absolute.candidates.table[absolute.rows[absolute.index >= 0]]
+    # A fixed strength means less for a brighter star.
+    assert np.corrcoef(np.log(table["rating"]), np.log(table["lambda_relative"]))[0, 1] < -0.9
+
+
+def test_stamps_of_delta_functions_are_larger_unless_a_size_is_given():
+    deltas, gaussians = KernelConfig(**DELTA), KernelConfig()
+    assert with_stamps_for(CandidateConfig(), deltas).fp_grow_kernel_scaling == 1.5
+    assert with_stamps_for(CandidateConfig(fp_grow_kernel_scaling=1.0), deltas).fp_grow_kernel_scaling == 1.0
+    assert with_stamps_for(CandidateConfig(), gaussians) == CandidateConfig()

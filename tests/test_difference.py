@@ -15,7 +15,6 @@ from psfmatch_cli.difference import (
     variance_scale,
     with_detections,
     with_variance_scaled,
-    without_detections,
 )
 from psfmatch_cli.exposure import DEFAULT_PLANES, Exposure, MaskedImage
 from psfmatch_cli.image_psf_match import ImagePsfMatchTask, SubtractExposuresResult
@@ -315,16 +314,6 @@ def test_detections_are_copied_without_the_unsearched_border():
     assert np.argwhere(made.flagged(["BAD"])).tolist() == [[0, 0]]
     assert not made.flagged(["EDGE"]).any()
     assert with_detections(science, science) is science
-
-
-def test_dropping_detections_keeps_the_rest():
-    ones = np.ones((4, 5))
-    image = MaskedImage.from_arrays(ones, variance=ones)
-    image.mask[1, 1] = image.bits(["DETECTED", "SAT"])
-    made = without_detections(image)
-    assert np.argwhere(made.flagged(["SAT"])).tolist() == [[1, 1]]
-    assert not made.flagged(["DETECTED"]).any()
-    assert image.flagged(["DETECTED"]).any()
 
 
 def test_a_factor_of_one_changes_nothing():

@@ -119,7 +119,8 @@ def test_columns(folder):
     assert set(found.colnames) == named("Columns of the table of sources")
     assert set(found.meta) == named("Cards of the table of sources") | named("detect") - {"n_sources"}
     assert set(deltas.colnames) == named("Columns of the table of candidates")
-    assert set(fates.colnames) == named("Columns of the table of candidates") - {"condition_number", "lambda"}
+    only_deltas = {"condition_number", "lambda", "lambda_relative"}
+    assert set(fates.colnames) == named("Columns of the table of candidates") - only_deltas
     before = read_table(folder / "candidates.ecsv").colnames
     assert before == fates.colnames[: fates.colnames.index("round")], "the fit's columns come last"
     assert set(read_table(folder / "demo" / "truth.ecsv").colnames) == named("Columns of truth.ecsv")

@@ -116,6 +116,18 @@ def test_with_planes_adds_only_missing_ones():
     assert dict(image.planes) == {"BAD": 0, "NO_DATA": 2}
 
 
+def test_without_planes_clears_them_and_keeps_the_rest():
+    ones = np.ones((4, 5))
+    image = MaskedImage.from_arrays(ones, variance=ones)
+    assert image.without_planes(["DETECTED"]) is image
+    image.mask[1, 1] = image.bits(["DETECTED", "SAT"])
+    made = image.without_planes(["DETECTED", "DETECTED_NEGATIVE"])
+    assert np.argwhere(made.flagged(["SAT"])).tolist() == [[1, 1]]
+    assert not made.flagged(["DETECTED"]).any()
+    assert dict(made.planes) == dict(image.planes)
+    assert image.flagged(["DETECTED"]).any()
+
+
 def test_copy_is_deep():
     image = masked_image()
     image.copy().image[0, 0] = -1

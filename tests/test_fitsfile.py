@@ -8,6 +8,7 @@ from astropy.io import fits
 from psfmatch_cli.errors import InputError, UsageError
 from psfmatch_cli.fitsfile import (
     FitsPath,
+    ReadableHeader,
     file_digest,
     find_hdu,
     open_fits,
@@ -129,3 +130,11 @@ def test_digest_is_that_of_the_bytes(tmp_path):
     assert file_digest(f"{path}[SCI]") == hashlib.sha256(b"some bytes").hexdigest()
     with pytest.raises(InputError, match="cannot be read"):
         file_digest(tmp_path / "b.fits")
+
+
+def test_cards_that_cannot_be_parsed_are_missing():
+    text = "GAIN    = 'no closing quote".ljust(80) + "EXPTIME =                 30.0".ljust(80)
+    header = ReadableHeader(fits.Header.fromstring(text))
+    assert (header.get("GAIN"), header.get("EXPTIME")) == (None, 30.0)
+    assert "GAIN" not in header
+    assert list(header) == ["GAIN", "EXPTIME"]

@@ -9,7 +9,17 @@ from psfmatch_cli.keywords import QUANTITIES, Cards, Found, card_number
 
 @pytest.mark.parametrize(
     ("value", "number"),
-    [(4.76, 4.76), (2, 2.0), ("53.9", 53.9), ("high", None), (0, None), (-1, None), (True, None), (float("nan"), None)],
+    [
+        (4.76, 4.76),
+        (2, 2.0),
+        ("53.9", 53.9),
+        ("high", None),
+        (0, None),
+        (-1, None),
+        (True, None),
+        (float("nan"), None),
+        (1e300, None),
+    ],
 )
 def test_numbers_of_cards(value, number):
     assert card_number({"GAIN": value}, "GAIN") == number

@@ -32,6 +32,7 @@ COMMON = {
     "kernel.bad_mask_planes": ["NO_DATA", "EDGE", "SAT"],
     "kernel.kernel_sum_errors": False,
     "kernel.max_spatial_condition_number": 1e10,
+    "candidates.fp_grow_kernel_scaling": 1.0,
 }
 DIFFERENCES = {
     "default": {},

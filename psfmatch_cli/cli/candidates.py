@@ -7,6 +7,7 @@ from typing import Any
 
 from psfmatch_cli.cli import options
 from psfmatch_cli.cli.products import beside
+from psfmatch_cli.cli.reading_options import reading
 from psfmatch_cli.cli.run import running
 
 
@@ -25,8 +26,8 @@ from psfmatch_cli.cli.run import running
 @options.bad_planes
 @options.mask_policy
 @options.sigma
-@options.reading("template")
-@options.reading("science")
+@reading("template")
+@reading("science")
 @options.common
 def command(template: Path, science: Path, output: Path, **given: Any) -> None:
     """List which sources can constrain the kernel that matches TEMPLATE to SCIENCE.

@@ -7,6 +7,7 @@ from typing import Any
 
 from psfmatch_cli.cli import options
 from psfmatch_cli.cli.products import beside
+from psfmatch_cli.cli.reading_options import reading
 from psfmatch_cli.cli.run import running
 from psfmatch_cli.errors import UsageError
 
@@ -18,7 +19,7 @@ from psfmatch_cli.errors import UsageError
 @options.summary
 @options.sigma
 @options.smoothing
-@options.reading("")
+@reading("")
 @options.common
 def command(exposure: Path, output: Path, **given: Any) -> None:
     """Find and measure the sources of EXPOSURE.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from psfmatch_cli.cli import options
+from psfmatch_cli.cli.reading_options import reading
 
 if TYPE_CHECKING:
     from psfmatch_cli.exposure import Exposure
@@ -45,7 +46,7 @@ _WIDTH = 16
 @options.path_argument("exposure")
 @options.option("--json", "as_json", is_flag=True, section="Output", help="Print all of it as JSON.")
 @options.option("--quick", is_flag=True, section="Output", help="Only what the headers say: no pixel is read.")
-@options.reading("")
+@reading("")
 @options.reporting
 def command(exposure: Path, as_json: bool, quick: bool, **given: Any) -> None:
     """Say what is understood of EXPOSURE: planes, WCS, PSF, noise, saturation, sky, FWHM, stars.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psfmatch_cli.cli import options
 from psfmatch_cli.cli.products import beside
+from psfmatch_cli.cli.reading_options import reading
 from psfmatch_cli.cli.run import Run
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ all_options = options.chain(
     options.bad_planes,
     options.mask_policy,
     options.sigma,
-    options.reading("template"),
-    options.reading("science"),
+    reading("template"),
+    reading("science"),
     options.common,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from psfmatch_cli.cli.options import READING
+from psfmatch_cli.cli.reading_options import READING
 from psfmatch_cli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -23,7 +23,12 @@ class CandidateConfig(Group):
     scale_by_fwhm: bool = Field(
         True, description="growth of a source, or its footprint, to its stamp from the kernel; off: fp_grow_pix"
     )
-    fp_grow_kernel_scaling: float = Field(1.0, ge=1, description="that growth on each side, in kernel sides")
+    fp_grow_kernel_scaling: float | None = Field(
+        None,
+        ge=1,
+        description="that growth on each side, in kernel sides; none: 1, or 1.5 with delta functions, whose flat part "
+        "a smaller stamp cannot tell from its background",
+    )
     fp_grow_pix: int = Field(
         30,
         ge=10,

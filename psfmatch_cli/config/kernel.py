@@ -185,6 +185,19 @@ class RejectionFields(Group):
 class KernelConfig(RejectionFields, SolvingFields, DeltaFunctionFields, BasisFields):
     """The matching kernel, its spatial model and the rejection of candidates."""
 
+    @model_validator(mode="after")
+    def _what_is_asked_for_has_an_effect(self):
+        if self.iterate_single_kernel and self.constant_variance_weighting:
+            raise ValueError("iterate_single_kernel has no effect unless constant_variance_weighting is false")
+        if self.spatial_regularization and (self.uses_pca or self.kernel_basis_set != "delta-function"):
+            raise ValueError(
+                "spatial_regularization has no effect unless kernel_basis_set is delta-function and "
+                "use_pca_for_spatial_kernel is false"
+            )
+        if self.use_bic_for_kernel_basis and self.kernel_basis_set == "delta-function":
+            raise ValueError("use_bic_for_kernel_basis has no effect with kernel_basis_set delta-function")
+        return self
+
     @property
     def uses_pca(self) -> bool:
         """Whether principal components are the basis of the spatial model."""
