@@ -74,7 +74,7 @@ def test_defaults_in_the_help_are_those_of_the_settings(name):
     settings = Settings()
     said = {"sigma": "10", "kernel_size": "from", "kernel_order": "auto", "background_order": "auto", "threads": "1"}
     said |= {"fit_background": "fit", "normalize": "science", "adapt": "adapt", "strict": "no-strict"}
-    said["register"] = "auto"
+    said["register"] = settings.warp.registration
     said["bad_planes"] = ",".join(settings.candidates.bad_mask_planes)
     said["mask_policy"] = policy = settings.candidates.mask_policy
     values = {"from": None, "auto": None, "fit": True, "10": 10.0, "1": 1, policy: policy}
@@ -84,7 +84,7 @@ def test_defaults_in_the_help_are_those_of_the_settings(name):
             text = said[option.name]
             assert f"[default: {text}" in option.help
             value = value_of(settings, SETTING_OF[option.name])
-            assert value == ("auto" if option.name == "register" else values.get(text, text.split(",")))
+            assert value == (text if option.name == "register" else values.get(text, text.split(",")))
 
 
 def test_help_and_usage_errors_come_before_any_heavy_import():
@@ -215,6 +215,7 @@ def test_the_installed_command_is_this_one():
 
 def test_every_imported_package_is_a_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    # The library for images without world coordinates is an extra, and asked for by name where it is missing.
     requirements = project["project"]["dependencies"] + project["project"]["optional-dependencies"]["align"]
     declared = {requirement.partition(">=")[0] for requirement in requirements}
     imported = set()
