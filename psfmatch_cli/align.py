@@ -58,7 +58,7 @@ def align(template: Exposure, science: Exposure, config: WarpConfig, do_warping:
             f"registration by {config.registration} resamples the template, and warping is off; leave out --no-warp, "
             "or choose --register wcs"
         )
-    if _is_unrelated(template, science, config, do_warping):
+    if config.registration == "asterisms":
         first = _by_asterisms(template, science)
     else:
         first = _by_grids(template, science, config, do_warping)
@@ -73,19 +73,6 @@ def align(template: Exposure, science: Exposure, config: WarpConfig, do_warping:
 def _base(alignment: Alignment) -> PixelMap:
     """From science to template pixels, also where that is to leave them as they are."""
     return alignment.pixel_map or AffineMap.identity()
-
-
-def _is_unrelated(template: Exposure, science: Exposure, config: WarpConfig, do_warping: bool) -> bool:
-    """Whether asterisms are asked for, or may be used and nothing else relates the images."""
-    if config.registration == "asterisms":
-        return True
-    without = [exposure.name for exposure in (template, science) if not has_sky(exposure)]
-    if config.registration != "auto" or not (do_warping and without and is_available()):
-        return False
-    if template.box == science.box:
-        return False
-    log.info("registration: no celestial WCS in %s, and the pixel grids differ: by asterisms", " and ".join(without))
-    return True
 
 
 def _by_grids(template: Exposure, science: Exposure, config: WarpConfig, do_warping: bool) -> Alignment:
