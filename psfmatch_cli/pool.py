@@ -92,6 +92,7 @@ class CandidatePool:
         start = 0 if self.fitted is None else len(self.fitted)
         self.fitted = fitted if self.fitted is None else FittedStamps.concatenated([self.fitted, fitted])
         self.index[new] = start + np.arange(len(new))
+        self._note_fits(new, fitted)
         return new
 
     def refitted(self, places: NDArray[np.intp], basis: KernelBasis) -> FittedStamps:
@@ -165,7 +166,7 @@ class CandidatePool:
             built = np.flatnonzero(self.index >= 0)
             built, fitted = built[np.argsort(self.index[built])], self.fitted
             stats = self.statistics(fitted, fitted.solutions)
-            self._note_singles(built, fitted, stats)
+            self.note(built, own_mean=stats.mean, own_rms=stats.rms)
             is_new = np.isin(built, new)
             singular = ~np.isfinite(fitted.kernel_sums()) | ~np.isfinite(stats.rms) | self._has_few_pixels(fitted)
             self.reject(built[singular & is_new], "singular")
@@ -187,14 +188,12 @@ class CandidatePool:
         """Residuals of candidates, judged as the settings want it."""
         return residuals(fitted, local, self.config.candidate_core_radius if self.config.use_core_stats else None)
 
-    def _note_singles(self, places: NDArray[np.intp], fitted: FittedStamps, stats: Residuals) -> None:
-        """Columns of the own fits."""
+    def _note_fits(self, places: NDArray[np.intp], fitted: FittedStamps) -> None:
+        """Columns that the own fit of a candidate decides, whatever the others are."""
         sums = fitted.kernel_sums()
         columns = {
             "kernel_sum": sums,
             "kernel_sum_err": kernel_sum_errors(fitted),
-            "own_mean": stats.mean,
-            "own_rms": stats.rms,
             "n_pixels": fitted.equations.n_pixels,
         }
         if self.regularizer is not None:
