@@ -45,7 +45,21 @@ def test_ten_percent_are_warned_of(fitted, level, caplog):
     assert ("are both zero points right?" in record.getMessage()) == (level == "WARNING")
 
 
-ZERO_POINTS = ["MAGZERO", "MAGZPT", "MAGZP", "ZEROPOINT", "ZEROPNT", "ZPT", "ZP", "PHOTZP", "PHOTZPT", "PHOTFLAM"]
+ZERO_POINTS = [
+    "MAGZERO",
+    "MAGZPT",
+    "MAGZP",
+    "ZEROPOINT",
+    "ZEROPNT",
+    "ZPT",
+    "ZP",
+    "PHOTZP",
+    "PHOTZPT",
+    "PHOTFLAM",
+    "PHOTPLAM",
+    "FLUX20",
+    "FPA.ZP",
+]
 
 
 @pytest.mark.parametrize("keyword", [*ZERO_POINTS, "FLUXMAG0", "BUNIT", "GAIN", "EGAIN", "SATURATE"])
@@ -54,7 +68,7 @@ def test_cards_of_a_scale(keyword):
     assert is_scale_card(keyword.lower())
 
 
-@pytest.mark.parametrize("keyword", ["OBJECT", "EXPTIME", "FILTER", "PHOTPLAM", "AIRMASS", "RDNOISE", "ZD", "ZENITH"])
+@pytest.mark.parametrize("keyword", ["OBJECT", "EXPTIME", "FILTER", "PHOTMODE", "AIRMASS", "RDNOISE", "ZD", "ZENITH"])
 def test_other_cards(keyword):
     assert not is_scale_card(keyword)
 
