@@ -91,6 +91,7 @@ def exposure_hdus(exposure: Exposure, cards: Iterable[Card] = (), history: Itera
         primary.header.add_history(printable(line))
     geometry = _geometry(exposure)
     unit = exposure.header.get("BUNIT") if exposure.header is not None else None
+    unit = unit if isinstance(unit, str) else None
     units = {"IMAGE": unit, "MASK": None, "VARIANCE": _squared(unit) if unit else None}
     planes = {"IMAGE": exposure.image, "MASK": exposure.mask, "VARIANCE": exposure.variance}
     hdus = fits.HDUList([primary])

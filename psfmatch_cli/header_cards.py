@@ -28,9 +28,16 @@ STRUCTURAL = re.compile(
 #: Cards of world coordinate systems, with or without the letter of an alternative one.
 COORDINATES = re.compile(
     r"(WCSAXES|WCSNAME|LONPOLE|LATPOLE|RADESYS|RADECSYS|EQUINOX|EPOCH|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|CNAME)\d+"
+    r"|(CRDER|CSYER|CZPHS|CPERI)\d+|SPECSYS|SSYS(OBS|SRC)|RESTFR(Q|EQ)|RESTWAV|VELREF|VELOSYS|VELANGL|ZSOURCE|WCSDIM"
     r"|(CD|PC)\d+_\d+|(PV|PS)\d+_\d+)[A-Z]?|(CPDIS|CPERR|CQDIS|CQERR|DP|DQ|D2IM(DIS|ERR)|AXISCORR)\d+(\..*)?"
     r"|(A|B|AP|BP)_(\d+_\d+|ORDER|DMAX)|D2IMEXT|WAT\d_\d+|PROJP\d+|PC\d{6}"
 )
+
+#: Keywords that may occur more than once.
+COMMENTARY = ("", "COMMENT", "HISTORY")
+#: Cards of the standard that hold text, and such that hold a number.
+TEXTS = re.compile(r"AUTHOR|REFERENC|TELESCOP|INSTRUME|OBSERVER|OBJECT|ORIGIN|DATE-(OBS|BEG|AVG|END)|TIMESYS")
+NUMBERS = re.compile(r"MJD-(OBS|BEG|AVG|END)|TELAPSE|OBSGEO-[XYZ]")
 
 
 def exposure_cards(header: fits.Header, origin: tuple[int, int], own_zero_point: bool) -> fits.Header:
@@ -74,18 +81,46 @@ def copy_cards(source: Any, target: fits.Header, shape: tuple[int, int] | None =
     other_grid = shape is not None and source is not None and not _is_of(source, shape)
     skipped = 0
     for card in source.cards if source is not None else ():
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                if _kept(card.keyword) and not (other_grid and is_grid_card(card.keyword)):
-                    copy = fits.Card.fromstring(str(card))
-                    copy.verify("silentfix+exception")
-                    target.append(copy, end=True)
-        except (fits.VerifyError, ValueError, TypeError, UnicodeError, KeyError, Warning) as error:
-            log.debug("header card left out: %s", error)
+        if not _kept(card.keyword) or (other_grid and is_grid_card(card.keyword)):
+            continue
+        if card.keyword not in COMMENTARY and card.keyword in target:
+            continue  # of a keyword that occurs twice the first is the one that readers take
+        copy = _standard(card)
+        if copy is None:
             skipped += 1
+        else:
+            target.append(copy, end=True)
     if skipped:
         log.debug("%d header cards cannot be written again and are left out", skipped)
+
+
+def _standard(card: fits.Card) -> fits.Card | None:
+    """The card as FITS allows it, or None where it cannot be written or has no value."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            value = _of_standard_type(card.keyword, card.value)
+            if value is not card.value:
+                return fits.Card(card.keyword, value, card.comment)
+            copy = fits.Card.fromstring(str(card))
+            copy.verify("silentfix+exception")
+    except (fits.VerifyError, ValueError, TypeError, UnicodeError, KeyError, Warning) as error:
+        log.debug("header card left out: %s", error)
+        return None
+    return None if isinstance(value, fits.card.Undefined) else copy
+
+
+def _of_standard_type(keyword: str, value: Any) -> Any:
+    """The value of a card whose type the standard prescribes in that type; of any other as it is.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be had in that type.
+    """
+    if TEXTS.fullmatch(keyword) and isinstance(value, (bool, int, float)):
+        return str(value)
+    return float(value) if NUMBERS.fullmatch(keyword) and isinstance(value, str) else value
 
 
 def _kept(keyword: str) -> bool:

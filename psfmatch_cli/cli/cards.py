@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from psfmatch_cli.outputs import Card, provenance_cards
+from psfmatch_cli.outputs import Card, card_value, provenance_cards
 from psfmatch_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def match_cards(
     photometry : str
         "template" or "science": whose photometric scale the pixels have.
     """
-    known = {name: value for name, value in result.summary.items() if value is not None}
+    known = {name: value for name, value in result.summary.items() if card_value(value) is not None}
     values: dict[str, Any] = {card: (known[item], comment) for card, item, comment in _SUMMARY if item in known}
     for n, coefficient in enumerate(result.background_model.coefficients, start=1):
         values[f"PMBG{n}"] = (float(coefficient), f"background coefficient {n}")
