@@ -149,7 +149,7 @@ def load_kernel(path: str | Path) -> SavedKernel:
             kernel = MatchingKernel(basis, coefficients, _spatial_model(spatial), of_kernel)
             model = BackgroundModel(background[0], _spatial_model(background_spatial), of_background)
             settings, info = (_read_json(hdus, name, where) for name in ("SETTINGS", "INFO"))
-        except (KeyError, ValueError, UsageError) as error:
+        except (KeyError, ValueError, UsageError, RecursionError) as error:
             raise InputError(f"{where}: damaged kernel file ({error})") from error
     candidates = read_table(f"{where}[CANDIDATES]") if has_candidates else None
     return SavedKernel(kernel, model, candidates, settings, info)
