@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 #: Header cards of a zero point or of another calibration of counts, as cameras and pipelines call them.
 ZERO_POINT_CARDS = re.compile(
     r"L?MAGZ[\w-]*|(AB)?M?ZP[\w-]?|ABMAGZP|ZPT[\w-]?|ZEROP[\w-]*|PHOTZ\w*|PHOT(FLAM|FNU|MJSR|UJA2|CALIB)"
-    r"|FLUXMAG0(ERR)?|FLUX20|PHOT(PLAM|BW|ZPT)|FPA\.ZP|BUNIT"
+    r"|FLUXMAG0(ERR)?|FLUX20?|PHOT(PLAM|BW|ZPT)|FPA\.ZP|BUNIT"
 )
 #: Those that hold for counts per second: they need the exposure time of the same image.
 _PER_SECOND = re.compile(r"PHOT(FLAM|FNU|PLAM|BW|ZPT)|FPA\.ZP")
@@ -33,6 +33,8 @@ _COUNT_CARDS = {
     for quantity in ("gain", "sky_level", "saturation")
     for card in (*QUANTITIES[quantity].cards, *QUANTITIES[quantity].amplifiers)
 }
+#: Cards of a constant that was added to all counts.
+PEDESTAL_CARDS = ("SOFTBIAS", "PEDESTAL")
 #: Relative deviation of the kernel sum from the calibrations' ratio that is warned of.
 LARGEST_DEVIATION = 0.1
 #: Relative difference of exposure times that are the same: 0.1 mmag.
@@ -123,6 +125,14 @@ def _header_with_scale(own: Any, other: Any, rates_hold: bool) -> Any:
     for keyword in other or ():
         if is_scale_card(keyword) and (rates_hold or not _PER_SECOND.fullmatch(keyword.upper())):
             put(made, keyword, other)
+    return made
+
+
+def without_pedestals(header: Any) -> Any:
+    """Copy of a header without the cards of constants that were added to all counts: a difference has none left."""
+    made = copy.deepcopy(header)
+    for keyword in {name for name in header or () if name.upper() in PEDESTAL_CARDS}:
+        del made[keyword]
     return made
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
 from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel
-from psfmatch_cli.photometry import with_scale_of
+from psfmatch_cli.photometry import with_scale_of, without_pedestals
 from psfmatch_cli.register import psf_of
 from psfmatch_cli.summary import Findings, summarise
 
@@ -126,7 +125,7 @@ def subtracted_result(
     science: Exposure, result: MatchExposuresResult, difference: MaskedImage
 ) -> SubtractExposuresResult:
     """The match with its difference: the science exposure with other pixels, calibrated on the scale that they have."""
-    psf, header = result.matched_exposure.psf, copy.deepcopy(science.header)
+    psf, header = result.matched_exposure.psf, without_pedestals(science.header)
     made = science.with_pixels(difference, psf=psf, header=header)
     if result.summary["normalize"] == "template":
         made = with_scale_of(made, result.warped_exposure)

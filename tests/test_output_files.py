@@ -211,7 +211,15 @@ def hst_and_coadd(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cards")
     template, science = made.hst_file(folder / "flt.fits"), made.swarp_files(folder)
     more = {"OBJECT": "NGC 1", "TELESCOP": "1 m", "INSTRUME": "CCD", "DATE-OBS": "2021-01-01T00:00:00"}
-    more |= {"FILTER": "I", "EXPTIME": 60.0, "MJD-OBS": 59215.0, "AIRMASS": 1.3, "MAGZERO": 25.0, "BUNIT": "adu"}
+    more |= {
+        "FILTER": "I",
+        "EXPTIME": 60.0,
+        "MJD-OBS": 59215.0,
+        "AIRMASS": 1.3,
+        "MAGZERO": 25.0,
+        "BUNIT": "adu",
+        "PEDESTAL": 100,
+    }
     with fits.open(science, mode="update") as hdus:
         hdus[0].header.update(more)
         noise = np.random.default_rng(8).normal(0.0, 5.0, SHAPE)
@@ -253,6 +261,7 @@ def test_every_file_of_a_run_says_whose_cards_it_has(scale, hst_and_coadd, psfma
     # The flux of one second: true with the template's exposure time alone.
     assert "PHOTFLAM" in header["w"]
     assert "PHOTFLAM" not in header["d"]
+    assert ("PEDESTAL" in header["d"], "PEDESTAL" in header["d_matched"]) == (False, True)
 
 
 def test_tables_are_valid(tmp_path):
