@@ -90,7 +90,9 @@ def convolve_between_nodes(
     out = np.empty((n_y * step, n_x * step), np.float32)
 
     def row(j: int) -> None:
-        out[j * step : (j + 1) * step] = _row_of_tiles(padded[j * step : j * step + grid.tile], grid, kernels[j : j + 2])
+        out[j * step : (j + 1) * step] = _row_of_tiles(
+            padded[j * step : j * step + grid.tile], grid, kernels[j : j + 2]
+        )
 
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         list(pool.map(row, range(n_y)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from psfmatch_cli.candidates import CandidateSet
+from psfmatch_cli.difference import Difference
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel
 from psfmatch_cli.photometry import with_scale_of
@@ -122,12 +123,10 @@ def matched_result(science: Exposure, findings: Findings) -> MatchExposuresResul
     )
 
 
-def subtracted_result(
-    science: Exposure, result: MatchExposuresResult, difference: MaskedImage
-) -> SubtractExposuresResult:
+def subtracted_result(science: Exposure, result: MatchExposuresResult, images: Difference) -> SubtractExposuresResult:
     """The match with its difference: the science exposure with other pixels, calibrated on the scale that they have."""
-    psf, header = result.matched_exposure.psf, copy.deepcopy(science.header)
-    made = science.with_pixels(difference, psf=psf, header=header)
+    psf, header = images.psf or result.matched_exposure.psf, copy.deepcopy(science.header)
+    made = science.with_pixels(images.difference, psf=psf, header=header)
     if result.summary["normalize"] == "template":
         made = with_scale_of(made, result.warped_exposure)
     fields = {name: getattr(result, name) for name in MatchExposuresResult.__dataclass_fields__}

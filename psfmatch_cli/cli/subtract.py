@@ -16,6 +16,7 @@ from psfmatch_cli.cli.run import running
 @options.output("Difference exposure (.fits, .fits.gz or .fits.fz)")
 @options.product("matched", "Matched exposure, see psfmatch match", "OUTPUT_matched.fits beside it")
 @options.normalize
+@options.decorrelate
 @matching.all_options
 def command(template: Path, science: Path, output: Path, **given: Any) -> None:
     """Subtract TEMPLATE from SCIENCE after matching their PSFs.
