@@ -164,6 +164,32 @@ class ImagePsfMatchTask(PsfMatchTask):
             result, images = self._match(pair, convolve_template)
         return subtracted_result(pair.science, result, images)
 
+    def match_preconvolved(
+        self, science: Exposure, matched: MatchExposuresResult, science_fwhm_pix: float
+    ) -> tuple[MatchExposuresResult, Difference]:
+        """Match the template of an earlier match to the science image after a convolution of that.
+
+        Parameters
+        ----------
+        science : Exposure
+            Convolved.
+        matched : MatchExposuresResult
+            Gives the template on the science grid, its FWHM, and the sources that may be candidates.
+        science_fwhm_pix : float
+            After the convolution.
+
+        Raises
+        ------
+        NoCandidatesError, FitError
+            As `match_exposures`.
+        """
+        template = matched.warped_exposure
+        pair = self._prepare(
+            template, science, matched.summary["template_fwhm"], science_fwhm_pix, matched.kernel_cell_set.table, False
+        )
+        registered = replace(pair.registered, autocorrelation=matched.template_correlation)
+        return self._match(replace(pair, registered=registered), True)
+
     # What the methods above share
 
     @staticmethod

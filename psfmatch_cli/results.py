@@ -6,6 +6,9 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.difference import Difference
 from psfmatch_cli.exposure import Exposure, MaskedImage
@@ -46,6 +49,8 @@ class MatchExposuresResult:
         ``"template"`` or ``"science"``.
     summary : dict
         What the run found and chose, by name.
+    template_correlation : ndarray, (2 m + 1, 2 m + 1), or None
+        Autocorrelation of the noise of `warped_exposure`, 1 at the centre; None for white noise.
     """
 
     matched_exposure: Exposure
@@ -55,6 +60,7 @@ class MatchExposuresResult:
     kernel_cell_set: CandidateSet
     convolved: str
     summary: dict[str, Any]
+    template_correlation: NDArray[np.float64] | None
 
     @property
     def matched_image(self) -> MaskedImage:
@@ -120,6 +126,7 @@ def matched_result(science: Exposure, findings: Findings) -> MatchExposuresResul
         kernel_cell_set=findings.fit.candidates,
         convolved=direction.convolved,
         summary=summarise(findings),
+        template_correlation=findings.registered.autocorrelation,
     )
 
 
