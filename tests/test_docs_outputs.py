@@ -52,6 +52,7 @@ def folder(pair, tmp_path_factory):
     write_exposure(files[0], replace(pair.template, fluxmag0=1.00e9))
     write_exposure(files[1], replace(pair.science, fluxmag0=1.25e9))
     more = ["--candidates", str(where / "fates.ecsv"), "--warped", str(where / "warped.fits")]
+    more += ["--decorrelate", "--score", str(where / "score.fits")]
     image = np.random.default_rng(1).normal(100.0, 5.0, (128, 128)).astype(np.float32)
     fits.writeto(where / "plain.fits", image)
     plain = ["--gain", "4", "--read-noise", "2", "--saturation", "2e4", "--psf-fwhm", "4"]
