@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 MIN_POWER = 1e-3
 #: Absolute sum of the filter that may lie beyond its image, relative to the whole.
 TRUNCATION = 1e-3
+#: Against division by the variance of an image without noise.
+TINY = 1e-300
 #: Fourier transforms are so many kernels wide.
 PADDING = 4
 
@@ -170,7 +172,7 @@ def _in_pixels(weight: NDArray[np.float64], spectra: _Spectra, length: int, half
     )
     variances = _mean_power(spectra.target, length), _mean_power(spectra.convolved, length)
     squares = [
-        image**2 * (power / variance / (image**2).sum(axis=(1, 2)))[:, None, None]
+        image**2 * (power / np.maximum(variance * (image**2).sum(axis=(1, 2)), TINY))[:, None, None]
         for image, power, variance in zip((target, convolved), powers, variances, strict=True)
     ]
     return Whitening(filters, *squares)

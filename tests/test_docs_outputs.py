@@ -23,7 +23,7 @@ IMAGES = ("diff", "diff_matched", "warped")
 LOCAL_AND_SPATIAL = "Residuals of the candidates, with their own kernels (LOCAL) and with the model (SPATIAL)"
 #: Cards of any FITS file, and of its celestial WCS.
 STANDARD = re.compile(
-    r"SIMPLE|XTENSION|BITPIX|NAXIS\d?|EXTEND|PCOUNT|GCOUNT|EXTNAME|CHECKSUM|DATASUM|TFIELDS|T(TYPE|FORM|UNIT)\d+|"
+    r"SIMPLE|XTENSION|BITPIX|NAXIS\d?|EXTEND|PCOUNT|GCOUNT|EXTNAME|CHECKSUM|DATASUM|TFIELDS|T(TYPE|FORM|UNIT|DIM)\d+|"
     r"WCSAXES|(CRPIX|CDELT|CUNIT|CTYPE|CRVAL)\d|PC\d_\d|LONPOLE|LATPOLE|RADESYS|MJDREF"
 )
 
