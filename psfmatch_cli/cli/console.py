@@ -46,7 +46,7 @@ def reporting(verbose: int, quiet: int, messages: list[str]) -> Iterator[None]:
     with ExitStack() as stack:
         lines: logging.Handler = logging.StreamHandler(sys.stderr)
         handlers = [lines, Collector(messages)]
-        if level == logging.WARNING and sys.stderr.isatty():
+        if level == logging.WARNING and sys.stderr is not None and sys.stderr.isatty():
             lines, progress = stack.enter_context(_terminal())
             handlers = [lines, progress, handlers[1]]
         lines.setFormatter(LineFormatter())
