@@ -15,8 +15,8 @@ from importlib import import_module
 
 import click
 
+from psfmatch_cli.cli.console import printing
 from psfmatch_cli.cli.exits import outcome
-from psfmatch_cli.errors import OutputError
 from psfmatch_cli.interrupts import Stopped, close, unwind_on_signals
 from psfmatch_cli.version import __version__
 
@@ -91,8 +91,8 @@ def exit_status(arguments: list[str]) -> int:
     """
     try:
         status = cli.main(arguments, prog_name="psfmatch", standalone_mode=False, obj=list(arguments))
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        with printing():
+            pass  # what click itself has printed
     except (Exception, KeyboardInterrupt, Stopped) as error:
         return _failed(error, arguments)
     return status if isinstance(status, int) else 0
@@ -100,28 +100,21 @@ def exit_status(arguments: list[str]) -> int:
 
 def _failed(error: BaseException, arguments: list[str]) -> int:
     """Exit status after an error, which is told on stderr."""
-    if _is_of_stdout(error):
-        if isinstance(error, BrokenPipeError):
-            return 1  # its reader has gone, and needs no message
-        error = OutputError(f"the standard output cannot be written: {error.strerror or error}")
+    _settle_stdout()
+    if isinstance(error, BrokenPipeError):
+        return 1  # the reader of stdout has gone, and needs no message
     if "--debug" in arguments:
         traceback.print_exc()
     status, message = outcome(error)
-    with suppress(OSError):  # stderr cannot be written either: the status is all that is left to tell
+    with suppress(OSError):  # where stderr cannot be written either, the status is all that is left to tell
         click.echo(f"psfmatch: error: {message}", err=True)
     return status
 
 
-def _is_of_stdout(error: BaseException) -> bool:
-    """Whether an error is that of the standard output, which then leads nowhere: the interpreter flushes it once more.
-
-    An error of a product is an `OutputError`, and one of another file has its name.
-    """
-    if not isinstance(error, OSError) or error.filename is not None or sys.stdout is None:
-        return False
+def _settle_stdout() -> None:
+    """The interpreter flushes stdout once more at its end: where that fails, let it go nowhere."""
     try:
-        sys.stdout.flush()
-        return isinstance(error, BrokenPipeError)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True

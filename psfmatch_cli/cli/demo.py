@@ -42,7 +42,7 @@ def command(folder: Path, size: int, seed: int, overwrite: bool, **given: int) -
     science.fits and truth.ecsv, the sources that changed (pixels from 0; flux in science counts).
     """
     from psfmatch_cli.cli import products
-    from psfmatch_cli.cli.console import reporting
+    from psfmatch_cli.cli.console import reporting, say
     from psfmatch_cli.simulate import preset, simulate_pair
 
     outputs = {name: folder / name for name in ("truth.ecsv", "template.fits", "science.fits")}
@@ -52,7 +52,7 @@ def command(folder: Path, size: int, seed: int, overwrite: bool, **given: int) -
         with products.transaction(outputs, overwrite) as names:
             _write(names, pair)
     if not given["quiet"]:
-        click.echo(f"demo: {len(pair.transients)} sources changed, flux ratio {pair.config.flux_ratio:g} -> {folder}")
+        say(f"demo: {len(pair.transients)} sources changed, flux ratio {pair.config.flux_ratio:g} -> {folder}")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from psfmatch_cli.errors import PsfMatchError
 from psfmatch_cli.interrupts import Stopped, stopping_signal
 
 #: 128 and the number of the signal, as shells report it.
-INTERRUPTED = 130
+HANGUP, INTERRUPTED, TERMINATED = 129, 130, 143
 
 
 def outcome(error: BaseException) -> tuple[int, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from psfmatch_cli.cli import products
-from psfmatch_cli.cli.console import reporting
+from psfmatch_cli.cli.console import reporting, say
 from psfmatch_cli.cli.exits import outcome
 from psfmatch_cli.cli.options import SETTING_OF
 from psfmatch_cli.cli.reading import read_options
@@ -230,12 +230,12 @@ class Run:
         if self.given["as_json"]:
             from psfmatch_cli.outputs import to_json
 
-            click.echo(to_json(self.record.summary, indent=2))
+            say(to_json(self.record.summary, indent=2))
         elif self.given["metadata_flat"]:
             for key, value in self.document({"status": "ok", "exitCode": 0}).flat().items():
-                click.echo(f"{key} = {json.dumps(value)}")
+                say(f"{key} = {json.dumps(value)}")
         elif not self.given["quiet"]:
-            click.echo(line)
+            say(line)
 
 
 def settings_of(given: Mapping[str, Any]) -> LoadedSettings:
