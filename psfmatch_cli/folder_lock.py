@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from psfmatch_cli.errors import OutputError
@@ -27,11 +27,12 @@ _NO_LOCKS = {
 
 
 @contextmanager
-def locked_folders(folders: Iterable[Path]) -> Iterator[None]:
+def locked_folders(folders: Iterable[Path]) -> Iterator[bool]:
     """Hold the locks of folders, so that no other run makes, renames or removes its files there meanwhile.
 
     They are taken in the order of their device and inode, so that two runs never wait for each other. The lock is on
-    the folder itself: it leaves no file, and ends with the process, however that ends.
+    the folder itself: it leaves no file, and ends with the process, however that ends. What the block gets is whether
+    all of them can be locked.
 
     Raises
     ------
@@ -44,21 +45,28 @@ def locked_folders(folders: Iterable[Path]) -> Iterator[None]:
         opened: dict[tuple[int, int], tuple[int, Path]] = {}
         for folder in folders:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            stack.callback(os.close, descriptor)
+            stack.callback(close_file, descriptor)
             status = os.fstat(descriptor)
             opened.setdefault((status.st_dev, status.st_ino), (descriptor, folder))
-        for _, (descriptor, folder) in sorted(opened.items()):
-            _wait_for(descriptor, folder)
-        yield
+        taken = [_wait_for(descriptor, folder) for _, (descriptor, folder) in sorted(opened.items())]
+        yield all(taken)
 
 
-def _wait_for(descriptor: int, folder: Path) -> None:
+def _wait_for(descriptor: int, folder: Path) -> bool:
+    """Wait for the lock; whether there is one."""
     deadline = time.monotonic() + PATIENCE
-    while try_lock(descriptor) is False:
+    while (taken := try_lock(descriptor)) is False:
         checkpoint()
         if time.monotonic() > deadline:
             raise OutputError(f"{folder}: another run has locked this folder for {PATIENCE:.0f} s; try again later")
         time.sleep(_STEP)
+    return taken is True
+
+
+def close_file(descriptor: int) -> None:
+    """Close a file that was not written to, so that an error has no meaning; that also gives up its lock."""
+    with suppress(OSError):
+        os.close(descriptor)
 
 
 def try_lock(descriptor: int) -> bool | None:

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from psfmatch_cli.errors import OutputError
-from psfmatch_cli.folder_lock import locked_folders
+from psfmatch_cli.folder_lock import close_file, locked_folders
 from psfmatch_cli.interrupts import checkpoint, held
 from psfmatch_cli.staging import Stage, abandoned_stages, release_stage, remove_stage
 
@@ -41,15 +41,15 @@ class Move:
         Where it was written, its name, and where an earlier file of that name is kept meanwhile.
     existed : bool
         Whether there is an earlier file.
-    identity : tuple of int
-        Device and inode of the new file, by which it is known after it was renamed.
+    identity : sequence of int
+        Device, inode, size and time of the new file, by which it is known after it was renamed.
     """
 
     new: str
     target: str
     old: str
     existed: bool
-    identity: tuple[int, int]
+    identity: Sequence[int]
 
 
 def move_of(stage: Stage, target: Path) -> Move:
@@ -151,7 +151,7 @@ def _undone(move: Move) -> bool:
 
 def _is_new(move: Move) -> bool:
     try:
-        return _identity(move.target) == tuple(move.identity)
+        return _identity(move.target) == move.identity
     except FileNotFoundError:
         return False
 
@@ -159,14 +159,15 @@ def _is_new(move: Move) -> bool:
 def _is_foreign(move: Move) -> bool:
     """Whether the name has a file that is neither the new nor the earlier one: made by someone else since a kill."""
     try:
-        return _identity(move.target) not in (tuple(move.identity), _identity(move.old))
+        return _identity(move.target) not in (move.identity, _identity(move.old))
     except FileNotFoundError:
         return False
 
 
-def _identity(path: str | Path) -> tuple[int, int]:
+def _identity(path: str | Path) -> list[int]:
+    """What stays the same when a file is renamed; its inode alone may be that of another file after it is removed."""
     status = os.lstat(path)
-    return status.st_dev, status.st_ino
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
 
 
 def _not_restored(error: BaseException, lost: Sequence[Move]) -> str:
@@ -183,7 +184,7 @@ def _sync_folders(stages: Sequence[Stage]) -> None:
             try:
                 os.fsync(descriptor)
             finally:
-                os.close(descriptor)
+                close_file(descriptor)
 
 
 def _write_journals(stages: Sequence[Stage], moves: Sequence[Move]) -> None:
@@ -199,9 +200,9 @@ def recover(folder: Path) -> None:
     Where the system refuses, it is left as it is; that is no reason to stop a run.
     """
     try:
-        with held(), locked_folders([folder]):
-            stages = list(abandoned_stages(folder))
-    except OSError as error:
+        with held(), locked_folders([folder]) as certain:
+            stages = list(abandoned_stages(folder, certain))
+    except (OSError, OutputError) as error:
         log.debug("%s: not looked after: %s", folder, error)
         return
     for stage in stages:

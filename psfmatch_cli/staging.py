@@ -26,7 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from psfmatch_cli.folder_lock import try_lock
+from psfmatch_cli.folder_lock import close_file, try_lock
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def make_stage(folder: Path) -> Stage:
             made.new.mkdir()
             made.old.mkdir()
         except BaseException:
-            os.close(descriptor)
+            close_file(descriptor)
             raise
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
@@ -93,8 +93,7 @@ def make_stage(folder: Path) -> Stage:
 def release_stage(stage: Stage) -> None:
     """Give up the lock of a stage and leave its files: the next run looks after them."""
     if stage.descriptor >= 0:
-        with suppress(OSError):
-            os.close(stage.descriptor)
+        close_file(stage.descriptor)
 
 
 def remove_stage(stage: Stage) -> None:
@@ -104,18 +103,25 @@ def remove_stage(stage: Stage) -> None:
     unlocked.
     """
     release_stage(stage)
-    shutil.rmtree(stage.path, ignore_errors=True)
+    with suppress(OSError):  # of closing a folder, which `ignore_errors` does not mean
+        shutil.rmtree(stage.path, ignore_errors=True)
 
 
-def abandoned_stages(folder: Path) -> Iterator[Stage]:
+def abandoned_stages(folder: Path, certain: bool) -> Iterator[Stage]:
     """The stages in a folder that a killed run has left, locked by us; to be called while the folder is locked.
 
     Only those of the same user are looked at, so that nobody can make a run follow files of his.
+
+    Parameters
+    ----------
+    folder : Path
+    certain : bool
+        Whether the folder can be locked: then none without a lock file is in the making.
     """
     with os.scandir(folder) as entries:
         found = [entry for entry in entries if _NAME.fullmatch(entry.name) and _is_ours(entry)]
     for entry in found:
-        stage = _taken(Path(folder, entry.name))
+        stage = _taken(Path(folder, entry.name), certain)
         if stage is not None:
             yield stage
 
@@ -127,17 +133,17 @@ def _is_ours(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _taken(path: Path) -> Stage | None:
+def _taken(path: Path, certain: bool) -> Stage | None:
     """The stage with its lock, or None if its run lives, or may live."""
     try:
         descriptor = os.open(path / "lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        return Stage(path, -1) if _age(path) > YOUNG else None
+        return Stage(path, -1) if certain or _age(path) > YOUNG else None
     except OSError as error:
         log.debug("%s: not looked after: %s", path, error)
         return None
     if not _is_dead(descriptor, path):
-        os.close(descriptor)
+        close_file(descriptor)
         return None
     return Stage(path, descriptor)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from psfmatch_cli.errors import OutputError
-from psfmatch_cli.folder_lock import locked_folders
+from psfmatch_cli.folder_lock import close_file, locked_folders
 from psfmatch_cli.interrupts import held
 from psfmatch_cli.outputs import check_output
 from psfmatch_cli.publish import move_of, publish
@@ -146,4 +146,4 @@ def _flush(path: Path) -> None:
         if error.errno not in _NO_SYNC:
             raise
     finally:
-        os.close(descriptor)
+        close_file(descriptor)
