@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 import socket
 import tempfile
 import time
@@ -85,7 +84,7 @@ def make_stage(folder: Path) -> Stage:
             close_file(descriptor)
             raise
     except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove_folder(path)
         raise
     return made
 
@@ -103,8 +102,28 @@ def remove_stage(stage: Stage) -> None:
     unlocked.
     """
     release_stage(stage)
-    with suppress(OSError):  # of closing a folder, which `ignore_errors` does not mean
-        shutil.rmtree(stage.path, ignore_errors=True)
+    _remove_folder(stage.path)
+
+
+def _remove_folder(path: Path) -> None:
+    """Remove a folder as far as the system allows, with one open file at most: there may be no more.
+
+    An empty one takes none. The folder is ours alone, so that names in it do not change meanwhile.
+    """
+    with suppress(OSError):
+        os.rmdir(path)
+        return
+    names: list[str] = []
+    with suppress(OSError):
+        names = os.listdir(path)
+    for entry in (path / name for name in names):
+        if entry.is_dir() and not entry.is_symlink():
+            _remove_folder(entry)
+        else:
+            with suppress(OSError):
+                os.unlink(entry)
+    with suppress(OSError):
+        os.rmdir(path)
 
 
 def abandoned_stages(folder: Path, certain: bool) -> Iterator[Stage]:

@@ -3,6 +3,7 @@
 A process imports everything once and is copied for each run, so that a test can afford dozens of them.
 """
 
+import faulthandler
 import json
 import os
 import signal
@@ -95,16 +96,30 @@ def _serve(warm_up):
     print("ready", flush=True)
     for line in iter(sys.stdin.readline, ""):
         request = json.loads(line)
-        if "wait" in request:
-            answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
-        elif not (answer := os.fork()):
-            _run(request)
-        print(answer, flush=True)
+        print(_waited_for(request["wait"]) if "wait" in request else _forked(request), flush=True)
 
 
-def _run(request):
+def _waited_for(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _forked(request):
+    """Process number of a copy that becomes the run, once it minds signals."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(reader)
+        _run(request, writer)
+    os.close(writer)
+    os.read(reader, 1)
+    os.close(reader)
+    return pid
+
+
+def _run(request, writer):
     """In the copy: become the run, and end with it."""
     from psfmatch_cli.__main__ import main
+    from psfmatch_cli.interrupts import unwind_on_signals
 
     # A shell starts its background jobs, and so these tests may run, with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -115,6 +130,10 @@ def _run(request):
         os.close(descriptor)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.argv = ["psfmatch", *request["arguments"]]
+    # One that hangs is a failure that says where.
+    faulthandler.dump_traceback_later(30, exit=True)
+    unwind_on_signals()
+    os.close(writer)
     exec(request["prepare"], {})
     main()
 

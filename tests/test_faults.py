@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -231,7 +232,7 @@ def test_a_failed_run_leaves_the_record_of_an_earlier_one(runs, folder, subtract
 LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))"
 
 
-@pytest.mark.parametrize("limit", [0, 60_000, 200_000])
+@pytest.mark.parametrize("limit", [2_000, 60_000, 200_000])
 def test_a_file_that_cannot_grow_leaves_the_earlier_products(limit, runs, folder, subtract, old):
     """As with a quota: the system refuses to write, at several places. The record needs 45 kB."""
     ended = runs.run(folder, *subtract, "--overwrite", prepare=LIMIT.format(limit))
@@ -240,7 +241,7 @@ def test_a_file_that_cannot_grow_leaves_the_earlier_products(limit, runs, folder
     assert "cannot be written (File too large)" in ended.err
     assert "Traceback" not in ended.err
     assert the_id(folder) == old
-    if limit:
+    if limit > 45_000:
         assert one_line(ended)
         assert record_of(folder, "d_metadata_failed.json")["errorMessage"] in ended.err
     else:
@@ -253,8 +254,8 @@ def test_a_file_that_cannot_grow_leaves_the_earlier_products(limit, runs, folder
     [
         (["detect", 1, "-o", "s.ecsv", "--psf-fwhm", "4"], "s.ecsv"),
         (["detect", 1, "-o", "s.fits", "--psf-fwhm", "4"], "s.fits"),
-        (["candidates", 0, 1, "-o", "c.csv", *FAST[:4]], "c.csv"),
-        (["candidates", 0, 1, "-o", "c.fits", "--regions", "c.reg", "--no-metadata", *FAST[:4]], "c.reg"),
+        (["candidates", 0, 1, "-o", "c.csv", *FAST[:4], *FAST[8:10]], "c.csv"),
+        (["candidates", 0, 1, "-o", "c.fits", "--regions", "c.reg", "--no-metadata", *FAST[:4], *FAST[8:10]], "c.reg"),
         (["match", 0, 1, "-o", "m.fits.gz", "--no-kernel", *FAST], "m.fits.gz"),
         (["match", 0, 1, "-o", "m.fits.fz", "--no-kernel", *FAST], "m.fits.fz"),
         (["demo", "new/demo", "--size", "64"], "new/demo/"),
@@ -290,7 +291,7 @@ def test_a_full_disk_leaves_the_earlier_products(runs, folder, subtract):
         old = the_id(folder)
         ended = runs.run(folder, *subtract, "--overwrite")
         assert ended.status == 1
-        assert "cannot be written (No space left on device)" in ended.err
+        assert re.search("cannot be written.*No space left on device", ended.err)
         assert the_id(folder) == old
         assert set(litter(folder)) <= {"d_metadata_failed.json"}
 
