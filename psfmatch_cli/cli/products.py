@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 OFF = "none"
 
 #: Roles of products that are exposures, tables and regions; their file names need certain suffixes.
-EXPOSURES = ("matched image", "warped template", "difference")
+EXPOSURES = ("matched image", "warped template", "difference", "score")
 TABLES = ("sources", "candidates")
 REGIONS = "regions"
 
