@@ -48,11 +48,15 @@ _state = _State()
 
 def unwind_on_signals() -> None:
     """Raise `Stopped` on SIGINT, SIGTERM and SIGHUP, unless they are ignored (as under nohup)."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+    for number in _numbers():
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _stop)
     sys.unraisablehook = _lost
+
+
+def _numbers() -> list[int]:
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has no SIGHUP
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -109,5 +113,11 @@ def stopping_signal() -> int | None:
 
 
 def close() -> None:
-    """Hear no more signals: the status is known, and the process is about to end."""
+    """Hear no more signals: the status is known, and the process is about to end.
+
+    The interpreter puts back the default handlers in its own end, but not where signals are ignored.
+    """
     _state.closed = True
+    for number in _numbers():
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, signal.SIG_IGN)

@@ -185,7 +185,7 @@ def test_stopped_while_starting_there_is_no_traceback(n_imports, pair, folder):
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_of_two_runs_at_once_the_products_are_of_one(overwrite, runs, folder, subtract):
     options = ["--overwrite"] if overwrite else []
-    for _ in range(4):
+    for _ in range(3):
         for path in folder.iterdir():
             path.unlink()
         started = [runs.start(folder, *subtract, *options) for _ in range(2)]
@@ -241,11 +241,10 @@ def test_a_file_that_cannot_grow_leaves_the_earlier_products(limit, runs, folder
     assert "cannot be written (File too large)" in ended.err
     assert "Traceback" not in ended.err
     assert the_id(folder) == old
-    if limit > 45_000:
-        assert one_line(ended)
+    assert one_line(ended)
+    if limit > 50_000:
         assert record_of(folder, "d_metadata_failed.json")["errorMessage"] in ended.err
     else:
-        assert "the record of this failed run is lost" in ended.err
         assert litter(folder) == []
 
 
@@ -254,8 +253,8 @@ def test_a_file_that_cannot_grow_leaves_the_earlier_products(limit, runs, folder
     [
         (["detect", 1, "-o", "s.ecsv", "--psf-fwhm", "4"], "s.ecsv"),
         (["detect", 1, "-o", "s.fits", "--psf-fwhm", "4"], "s.fits"),
-        (["candidates", 0, 1, "-o", "c.csv", *FAST[:4], *FAST[8:10]], "c.csv"),
-        (["candidates", 0, 1, "-o", "c.fits", "--regions", "c.reg", "--no-metadata", *FAST[:4], *FAST[8:10]], "c.reg"),
+        (["candidates", 0, 1, "-o", "c.csv", *FAST[:4], *FAST[8:]], "c.csv"),
+        (["candidates", 0, 1, "-o", "c.fits", "--regions", "c.reg", "--no-metadata", *FAST[:4], *FAST[8:]], "c.reg"),
         (["match", 0, 1, "-o", "m.fits.gz", "--no-kernel", *FAST], "m.fits.gz"),
         (["match", 0, 1, "-o", "m.fits.fz", "--no-kernel", *FAST], "m.fits.fz"),
         (["demo", "new/demo", "--size", "64"], "new/demo/"),

@@ -68,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = exit_status(sys.argv[1:] if arguments is None else list(arguments))
         close()
     except Stopped as late:
+        close()
         status = outcome(late)[0]
     sys.exit(status)
 
