@@ -254,7 +254,7 @@ def test_a_file_that_cannot_grow_leaves_the_earlier_products(limit, runs, folder
         (["detect", 1, "-o", "s.ecsv", "--psf-fwhm", "4"], "s.ecsv"),
         (["detect", 1, "-o", "s.fits", "--psf-fwhm", "4"], "s.fits"),
         (["candidates", 0, 1, "-o", "c.csv", *FAST[:4], *FAST[8:]], "c.csv"),
-        (["candidates", 0, 1, "-o", "c.fits", "--regions", "c.reg", "--no-metadata", *FAST[:4], *FAST[8:]], "c.reg"),
+        (["candidates", 0, 1, "-o", "c.fits", "--regions", "c.reg", "--no-metadata", *FAST[:4], *FAST[8:]], "c.fits"),
         (["match", 0, 1, "-o", "m.fits.gz", "--no-kernel", *FAST], "m.fits.gz"),
         (["match", 0, 1, "-o", "m.fits.fz", "--no-kernel", *FAST], "m.fits.fz"),
         (["demo", "new/demo", "--size", "64"], "new/demo/"),
