@@ -20,6 +20,11 @@ from psfmatch_cli.errors import OutputError, UsageError
 Card = tuple[str, Any, str]
 
 
+def run_card(run_id: str) -> Card:
+    """The card of the run that a file comes from."""
+    return "PMRUN", run_id, "identifier of the run, in all its files"
+
+
 @contextmanager
 def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it takes the name `path` when the block ends well.
@@ -45,9 +50,21 @@ def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         yield temporary
         _publish(temporary, path, overwrite)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise OutputError(f"{path}: cannot be written ({_reason(error, temporary)})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _reason(error: OSError, temporary: Path) -> str:
+    """Why a file could not be written; numpy says only how much of an array was, so the system is asked again."""
+    if error.strerror:
+        return error.strerror
+    try:
+        with open(temporary, "ab") as file:
+            file.write(bytes(65536))
+    except OSError as again:
+        return again.strerror or str(again)
+    return str(error)
 
 
 def _publish(temporary: Path, path: Path, overwrite: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import secrets
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +31,11 @@ FORMAT, FORMAT_VERSION = "psfmatch-metadata", 1
 _PACKAGES = ("numpy", "scipy", "astropy", "sep", "reproject")
 
 
+def new_run_id() -> str:
+    """Identifier of a run, 16 hexadecimal digits, that no other run has; all its files carry it."""
+    return secrets.token_hex(8)
+
+
 @dataclass
 class RunRecord:
     """What is known about a run so far.
@@ -40,6 +46,11 @@ class RunRecord:
         Name of the command.
     arguments : list of str
         The command line, without the program.
+
+    Attributes
+    ----------
+    id : str
+        Identifier of the run, which all its files carry.
     """
 
     command: str
@@ -54,6 +65,7 @@ class RunRecord:
     tasks: TaskMetadata = field(default_factory=TaskMetadata)
 
     def __post_init__(self):
+        self.id = new_run_id()
         self.started = datetime.now(UTC)
         self._clock = time.monotonic()
         # Hashing leaves the interpreter free, so it runs beside the work.
@@ -94,6 +106,7 @@ class RunRecord:
         made["run"] = without_none(
             {
                 **outcome,
+                "id": self.id,
                 "command": self.command,
                 "arguments": self.arguments,
                 "startedUtc": self.started.replace(tzinfo=None).isoformat(timespec="microseconds"),
@@ -128,6 +141,11 @@ def failure(error: BaseException, exit_code: int, message: str) -> dict[str, Any
         "errorMessage": message,
         "counts": dict(getattr(error, "counts", {})),
     }
+
+
+def failure_path(record: Path) -> Path:
+    """Where the record of a failed run goes if an earlier run has its record there: "x_failed.json" for "x.json"."""
+    return record.with_name(f"{record.stem}_failed{record.suffix}")
 
 
 def is_failed_record(path: Path) -> bool:

@@ -30,6 +30,11 @@ FILES = {
     "psf_file",
     "wcs_header",
     "provenance",
+    "interrupts",
+    "folder_lock",
+    "staging",
+    "publish",
+    "transaction",
 }
 #: What headers and arrays mean, and what makes up for what a file lacks.
 AIDS = {

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from psfmatch_cli.cli import options
 from psfmatch_cli.cli.plain_text import one_line
 from psfmatch_cli.cli.reading_options import reading
@@ -55,7 +53,7 @@ def command(exposure: Path, as_json: bool, quick: bool, **given: Any) -> None:
     Each line ends with the card, HDU, option or measurement that the value came from. A file that this command reads
     without an error can be subtracted.
     """
-    from psfmatch_cli.cli.console import reporting
+    from psfmatch_cli.cli.console import reporting, say
 
     warnings: list[str] = []
     with reporting(given["verbose"], given["quiet"], warnings):
@@ -63,9 +61,9 @@ def command(exposure: Path, as_json: bool, quick: bool, **given: Any) -> None:
     if as_json:
         from psfmatch_cli.outputs import to_json
 
-        click.echo(to_json({**report, "warnings": warnings}, indent=2))
+        say(to_json({**report, "warnings": warnings}, indent=2))
     elif not given["quiet"]:
-        click.echo("\n".join(map(one_line, lines(report))))
+        say("\n".join(map(one_line, lines(report))))
 
 
 def _header_report(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:

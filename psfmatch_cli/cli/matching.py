@@ -60,6 +60,7 @@ def write_products(
     from psfmatch_cli.cli.cards import history, match_cards
     from psfmatch_cli.io import write_exposure
     from psfmatch_cli.kernel_io import SavedKernel, save_kernel
+    from psfmatch_cli.outputs import run_card
     from psfmatch_cli.photometry import with_scale_of
 
     lines = history(run.record.command, run.record.arguments, run.settings, result.summary["adaptations"])
@@ -75,7 +76,8 @@ def write_products(
     }
 
     def cards(photometry: str) -> list[Any]:
-        return match_cards(result, run.inputs, run.settings, run.outputs.get("difference"), photometry)
+        found = match_cards(result, run.inputs, run.settings, run.outputs.get("difference"), photometry)
+        return [*found, run_card(run.record.id)]
 
     if "candidates" in names:
         run.write_table(names["candidates"], result.kernel_cell_set.table)

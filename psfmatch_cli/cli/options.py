@@ -290,10 +290,11 @@ reporting = chain(
 def _dump(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     """Print the settings and end; the options that stand for settings are eager, so they are known here."""
     if value:
+        from psfmatch_cli.cli.console import say
         from psfmatch_cli.cli.run import settings_of
         from psfmatch_cli.settings import to_toml
 
-        click.echo(to_toml(settings_of(ctx.params).settings), nl=False)
+        say(to_toml(settings_of(ctx.params).settings), nl=False)
         ctx.exit()
 
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from psfmatch_cli.cli import products
-from psfmatch_cli.cli.console import reporting
+from psfmatch_cli.cli.console import reporting, say
 from psfmatch_cli.cli.exits import outcome
 from psfmatch_cli.cli.options import SETTING_OF
 from psfmatch_cli.cli.plain_text import one_line
 from psfmatch_cli.cli.reading import read_options
 from psfmatch_cli.errors import OutputError, UsageError
-from psfmatch_cli.provenance import RunRecord, failure
+from psfmatch_cli.provenance import RunRecord, failure, failure_path, is_failed_record
 from psfmatch_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from psfmatch_cli.metadata import TaskMetadata
     from psfmatch_cli.settings import LoadedSettings, Settings
     from psfmatch_cli.source_list import SourceList
+    from psfmatch_cli.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,8 @@ def running(
                 record.add_input(role, path)
             yield run
         except BaseException as error:
-            if may_write_record:
+            # After the publication the record says how the run ended; what failed then is a line on the screen.
+            if may_write_record and not run.published:
                 run.write_failure(error)
             raise
         finally:
@@ -100,6 +102,12 @@ class Run:
         self.inputs = inputs
         self.outputs = outputs
         self._task: ImagePsfMatchTask | None = None
+        self._transaction: Transaction | None = None
+
+    @property
+    def published(self) -> bool:
+        """Whether the products are complete under their names."""
+        return self._transaction is not None and self._transaction.published
 
     @property
     def task(self) -> ImagePsfMatchTask:
@@ -162,10 +170,14 @@ class Run:
         """Names to write the products to in a block; the record is added, then all become real files."""
         self.record.summary = dict(summary)
         self.record.outputs = {role: str(path) for role, path in self.outputs.items() if path is not None}
-        with products.transaction(self.outputs) as names:
+        self._transaction = products.transaction(self.outputs, self.given["overwrite"])
+        with self._transaction as names:
             yield names
             if "metadata" in names:
                 names["metadata"].write_text(self.document({"status": "ok", "exitCode": 0}).to_json(), "utf-8")
+        path = self.outputs.get("metadata")
+        if path is not None and is_failed_record(failure_path(path)):
+            failure_path(path).unlink(missing_ok=True)
 
     def document(self, ending: Mapping[str, Any]) -> TaskMetadata:
         """The whole record as it stands."""
@@ -186,33 +198,45 @@ class Run:
         write_regions(path, candidates.table, xy0, candidates.kernel_size / 2, cards=self._cards())
 
     def _cards(self) -> list[Any]:
-        from psfmatch_cli.outputs import provenance_cards
+        from psfmatch_cli.outputs import provenance_cards, run_card
 
-        return provenance_cards(__version__, self.inputs, self.settings.model_dump())
+        cards = provenance_cards(__version__, self.inputs, self.settings.model_dump())
+        return [*cards, run_card(self.record.id)]
 
     def write_failure(self, error: BaseException) -> None:
-        """Write the record of a run that failed."""
-        path = self.outputs.get("metadata")
+        """Write the record of a run that failed, but not in place of any other file than such a record."""
+        path = self._path_of_failure()
         if path is None:
             return
+        self.record.outputs = {}  # none of them was written
         text = self.document(failure(error, *outcome(error))).to_json()
         try:
-            with products.transaction({"metadata": path}) as names:
+            with products.transaction({"metadata": path}, overwrite=False) as names:
                 names["metadata"].write_text(text, "utf-8")
         except OutputError as second:
             log.warning("the record of this failed run is lost: %s", second)
+
+    def _path_of_failure(self) -> Path | None:
+        """Where the record of a failed run goes: beside that of an earlier run that succeeded.
+
+        Nowhere, if another run has written the products meanwhile and they were not to be replaced.
+        """
+        path = self.outputs.get("metadata")
+        if path is None or not path.exists() or is_failed_record(path):
+            return path
+        return failure_path(path) if self.given["overwrite"] else None
 
     def say(self, line: str) -> None:
         """Print the summary: one line, or on request JSON or the whole record."""
         if self.given["as_json"]:
             from psfmatch_cli.outputs import to_json
 
-            click.echo(to_json(self.record.summary, indent=2))
+            say(to_json(self.record.summary, indent=2))
         elif self.given["metadata_flat"]:
             for key, value in self.document({"status": "ok", "exitCode": 0}).flat().items():
-                click.echo(f"{one_line(key)} = {json.dumps(value)}")
+                say(f"{one_line(key)} = {json.dumps(value)}")
         elif not self.given["quiet"]:
-            click.echo(one_line(line))
+            say(one_line(line))
 
 
 def settings_of(given: Mapping[str, Any]) -> LoadedSettings:
