@@ -37,6 +37,7 @@ SCALARS = {
     "spatialKernelSum": float,
     "convolvedExposure": str,
     "registrationOffsetPix": float,
+    "noiseCorrelation": float,
     "warped": bool,
     "templateFwhmPix": float,
     "scienceFwhmPix": float,

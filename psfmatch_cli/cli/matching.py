@@ -29,6 +29,7 @@ all_options = options.chain(
     options.kernel,
     options.adapt,
     options.strict,
+    options.allow_identical,
     options.bad_planes,
     options.mask_policy,
     options.sigma,

@@ -29,6 +29,7 @@ SETTING_OF = {
     "normalize": "subtraction.normalize",
     "adapt": "adapt",
     "strict": "strict",
+    "allow_identical": "allow_identical",
     "mask_policy": "candidates.mask_policy",
     "register": "warp.registration",
     "threads": "threads",
@@ -265,6 +266,12 @@ strict = setting_option(
     "--strict/--no-strict",
     section="Matching",
     help="End with exit status 3 where the fit is underconstrained or badly conditioned, or warn. [default: no-strict]",
+)
+
+allow_identical = setting_option(
+    "--allow-identical/--no-allow-identical",
+    section="Matching",
+    help="Go on with two copies of one image, whose difference means nothing, or refuse. [default: no-allow-identical]",
 )
 
 debugging = chain(
