@@ -112,7 +112,7 @@ def test_bright_structure_of_deep_images_is_not_taken_for_noise():
 @pytest.mark.parametrize("method", ["subtract_exposures", "match_exposures"])
 def test_copies_are_refused(pair, method):
     template = changed(pair[1], lambda counts: 2 * counts + 30, 4)
-    with pytest.raises(errors.IdenticalImagesError, match="are copies of one image: .* correlation .* 1.0000"):
+    with pytest.raises(errors.IdenticalImagesError, match=r"are copies of one image: .* correlation .* 1.0000"):
         getattr(ImagePsfMatchTask(), method)(template, pair[1], 3.5, 3.5)
 
 
