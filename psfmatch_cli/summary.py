@@ -75,7 +75,8 @@ def summarise(findings: Findings) -> dict[str, Any]:
         "converged": fit.converged,
         "adaptations": list(findings.adaptations),
         "normalize": images.normalize,
-        "sky_width": images.sky_width,
+        "sky_width": images.sky_width if np.isfinite(images.sky_width) else None,
+        "n_sky_pixels": images.n_sky,
         "variance_scale": images.variance_scale,
         "masked_fraction": images.masked_fraction,
     }
@@ -117,6 +118,7 @@ def match_items(findings: Findings) -> dict[str, Any]:
         "scienceFwhmFrom": widths.science_from,
         "rejectReasons": [f"{name}:{n}" for name, n in fit.candidates.counts().items() if name != "candidates"],
         "skyWidth": images.sky_width,
+        "nSkyPixels": images.n_sky,
         "varianceScale": images.variance_scale,
         "maskedFraction": images.masked_fraction,
         "normalize": images.normalize,

@@ -153,7 +153,7 @@ def test_a_psf_that_is_needed_and_not_there():
     [
         (
             (-1.0, 0.0),
-            "the FWHM of the template image and the science image must be numbers of pixels from 0.5 to 100, got -1.0 and",
+            "the FWHM of the template image and the science image must be numbers of pixels from 0.5 to 100, got -1.0",
         ),
         (
             (0.0, 3.0),

@@ -121,9 +121,7 @@ def test_widths_know_where_they_came_from(caplog):
 
 @pytest.mark.parametrize("fwhm", [0.0, -1.0, 1e-9, 1e6, 1e300, float("nan"), float("inf")])
 def test_a_given_fwhm_must_be_positive(fwhm):
-    with pytest.raises(
-        UsageError, match=r"the FWHM of the science image must be a number of pixels from 0\.5 to 100"
-    ):
+    with pytest.raises(UsageError, match=r"the FWHM of the science image must be a number of pixels from 0\.5 to 100"):
         fwhm_of(starry(), fwhm, "science")
 
 

@@ -76,8 +76,8 @@ def reading(role: str) -> Decorator:
                 type=Width(),
                 metavar="PIXELS",
                 section=section,
-                help=f"FWHM of the PSF on the science grid, {FWHM_RANGE}: narrower than half a pixel nothing looks, and a "
-                "wider PSF cannot be matched. [default: from the PSF, else measured on stars]",
+                help=f"FWHM of the PSF on the science grid, {FWHM_RANGE}: nothing looks narrower, "
+                "and a wider PSF cannot be matched. [default: from the PSF, else measured on stars]",
             )
         )
     return chain(*made)

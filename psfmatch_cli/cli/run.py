@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -204,12 +203,14 @@ class Run:
     def say(self, line: str) -> None:
         """Print the summary: one line, or on request JSON or the whole record."""
         if self.given["as_json"]:
-            from psfmatch_cli.outputs import to_json
+            from psfmatch_cli.strict_json import to_json
 
             click.echo(to_json(self.record.summary, indent=2))
         elif self.given["metadata_flat"]:
+            from psfmatch_cli.strict_json import to_json
+
             for key, value in self.document({"status": "ok", "exitCode": 0}).flat().items():
-                click.echo(f"{key} = {json.dumps(value)}")
+                click.echo(f"{key} = {to_json(value)}")
         elif not self.given["quiet"]:
             click.echo(line)
 
