@@ -14,11 +14,6 @@ scalars = st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infin
 names = st.text(st.characters(codec="utf-8", exclude_characters="."), min_size=1)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 lists = st.lists(st.booleans()) | st.lists(st.integers()) | st.lists(FINITE) | st.lists(st.text())
-    st.lists(st.booleans())
-    | st.lists(st.integers())
-    | st.lists(st.floats(allow_nan=False, allow_infinity=False))
-    | st.lists(st.text())
-)
 
 
 def test_the_type_of_a_value_decides_its_part_and_takes_the_name_from_the_others():

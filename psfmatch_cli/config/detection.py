@@ -65,8 +65,8 @@ class DetectionConfig(Group):
         1.0, ge=0, description="a footprint needs one pixel above this times the threshold"
     )
     min_pixels: int = Field(1, ge=1, description="smallest number of pixels above the threshold")
-    n_sigma_for_kernel: float = Field(7.0, gt=0, description="full width of the smoothing kernel, PSF sigmas")
-    n_sigma_to_grow: float = Field(2.4, ge=0, description="growth of footprints, PSF sigmas")
+    n_sigma_for_kernel: float = Field(7.0, gt=0, le=100, description="full width of the smoothing kernel, PSF sigmas")
+    n_sigma_to_grow: float = Field(2.4, ge=0, le=100, description="growth of footprints, PSF sigmas")
     isotropic_grow: bool = Field(False, description="grow by a disc; off: by a diamond, along rows and columns")
     combined_grow: bool = Field(True, description="merge footprints that touch after growing; off: keep them apart")
     return_original_footprints: bool = Field(
