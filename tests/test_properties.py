@@ -79,8 +79,7 @@ def test_any_pair_gives_a_sound_difference_or_one_of_our_errors(height, width, s
 
     try:
         difference, _ = subtracted(image(), image(), BASE)
-    except PsfMatchError as error:
-        assert "\n" not in str(error)
+    except PsfMatchError:
         return
     check_sound(difference)
 
