@@ -79,6 +79,7 @@ def summarise(findings: Findings) -> dict[str, Any]:
         "n_sky_pixels": images.n_sky,
         "variance_scale": images.variance_scale,
         "masked_fraction": images.masked_fraction,
+        "decorrelated": images.decorrelated,
     }
 
 
@@ -122,6 +123,7 @@ def match_items(findings: Findings) -> dict[str, Any]:
         "varianceScale": images.variance_scale,
         "maskedFraction": images.masked_fraction,
         "normalize": images.normalize,
+        "decorrelated": images.decorrelated,
         "backgroundsSubtracted": plan.pool.config.use_afw_background,
         **fit.quality,
     }

@@ -7,6 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "psfmatch_cli"
 TYPES = {"errors", "exposure", "facts", "kernel", "psf", "config", "version", "metadata"} | {
+    "psfex",
     "strict_json",
     "widths",
     "arrays",
