@@ -19,6 +19,7 @@ FILES = {
     "regions",
     "fitsfile",
     "fitswrite",
+    "header_cards",
     "outputs",
     "layouts",
     "instruments",
@@ -47,6 +48,8 @@ AIDS = {
     "zero_points",
     "psfex",
     "psf_header",
+    "grid_cards",
+    "photometry",
 }
 MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}
 

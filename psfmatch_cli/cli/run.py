@@ -15,6 +15,7 @@ from psfmatch_cli.cli import products
 from psfmatch_cli.cli.console import reporting
 from psfmatch_cli.cli.exits import outcome
 from psfmatch_cli.cli.options import SETTING_OF
+from psfmatch_cli.cli.plain_text import one_line
 from psfmatch_cli.cli.reading import read_options
 from psfmatch_cli.errors import OutputError, UsageError
 from psfmatch_cli.provenance import RunRecord, failure
@@ -210,9 +211,9 @@ class Run:
             from psfmatch_cli.strict_json import to_json
 
             for key, value in self.document({"status": "ok", "exitCode": 0}).flat().items():
-                click.echo(f"{key} = {to_json(value)}")
+                click.echo(f"{one_line(key)} = {to_json(value)}")
         elif not self.given["quiet"]:
-            click.echo(line)
+            click.echo(one_line(line))
 
 
 def settings_of(given: Mapping[str, Any]) -> LoadedSettings:
