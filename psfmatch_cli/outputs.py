@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import secrets
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from psfmatch_cli.errors import OutputError, UsageError
+from psfmatch_cli.strict_json import to_json
 
 Card = tuple[str, Any, str]
 
@@ -142,19 +142,6 @@ def _exists(path: Path) -> str:
 def settings_digest(settings: Mapping[str, Any]) -> str:
     """Short fingerprint of settings: the first 16 hexadecimal digits of the SHA-256 of their JSON."""
     return hashlib.sha256(to_json(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def to_json(value: Any, **options: Any) -> str:
-    """JSON text; numpy numbers, arrays and paths are taken as numbers, lists and strings."""
-    return json.dumps(value, default=_plain, ensure_ascii=True, **options)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (np.generic, np.ndarray)):
-        return value.tolist()
-    if isinstance(value, (Path, set, frozenset, tuple)):
-        return str(value) if isinstance(value, Path) else sorted(value)
-    raise TypeError(f"{type(value).__name__} cannot be stored as JSON")
 
 
 def provenance_cards(

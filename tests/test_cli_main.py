@@ -73,13 +73,20 @@ def test_every_option_has_a_help_text_with_its_default(name):
 def test_defaults_in_the_help_are_those_of_the_settings(name):
     settings = Settings()
     said = {"sigma": "10", "kernel_size": "from", "kernel_order": "auto", "background_order": "auto", "threads": "1"}
-    said |= {"fit_background": "fit", "normalize": "science", "adapt": "adapt", "strict": "no-strict"}
-    said["decorrelate"] = "no-decorrelate"
+    said |= {
+        "fit_background": "fit",
+        "normalize": "science",
+        "adapt": "adapt",
+        "strict": "no-strict",
+        "allow_identical": "no-allow-identical",
+        "decorrelate": "no-decorrelate",
+    }
     said["register"] = settings.warp.registration
     said["bad_planes"] = ",".join(settings.candidates.bad_mask_planes)
     said["mask_policy"] = policy = settings.candidates.mask_policy
     values = {"from": None, "auto": None, "fit": True, "10": 10.0, "1": 1, policy: policy}
-    values |= {"science": "science", "adapt": True, "no-strict": False, "no-decorrelate": False}
+    values |= {"science": "science", "adapt": True, "no-strict": False}
+    values |= {"no-allow-identical": False, "no-decorrelate": False}
     for option in command_of(name).params:
         if option.name in SETTING_OF:
             text = said[option.name]
@@ -110,8 +117,8 @@ def test_help_and_usage_errors_come_before_any_heavy_import():
         (["subtract", "a", "b", "-o", "c.fits", "--convolve", "both"], "'both' is not one of"),
         (["subtract", "a", "b", "-o", "c.fits", "--preset", "v24"], "'v24' is not one of 'default', 'v23', 'head'"),
         (["subtract", "a", "b", "-o", "c.fits", "--template-gain", "high"], "'high' is not a valid float"),
-        (["subtract", "a", "b", "-o", "c.fits", "--template-fwhm", "0"], "0 is not a positive number"),
-        (["detect", "a", "-o", "c.fits", "--psf-sigma", "nan"], "nan is not a positive number"),
+        (["subtract", "a", "b", "-o", "c.fits", "--template-fwhm", "0"], "0 is not from 0.5 to 100 pixels"),
+        (["detect", "a", "-o", "c.fits", "--psf-sigma", "nan"], "nan is not from 0.212 to 42.5 pixels"),
     ],
 )
 def test_usage_errors_are_one_line_and_exit_2(arguments, expected, psfmatch):

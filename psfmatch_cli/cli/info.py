@@ -59,7 +59,7 @@ def command(exposure: Path, as_json: bool, quick: bool, **given: Any) -> None:
     with reporting(given["verbose"], given["quiet"], warnings):
         report = _header_report(exposure, given) if quick else _full_report(exposure, given)
     if as_json:
-        from psfmatch_cli.outputs import to_json
+        from psfmatch_cli.strict_json import to_json
 
         say(to_json({**report, "warnings": warnings}, indent=2))
     elif not given["quiet"]:
@@ -155,6 +155,8 @@ def _line(name: str, value: str, source: str = "") -> str:
 
 def _told(entry: Mapping[str, Any]) -> str:
     value = entry["value"]
+    if value != value:
+        return "not measured"
     number = value if isinstance(value, str) else f"{value:.6g}" if abs(value) >= 1000 else f"{value:.4g}"
     return f"{number} {entry['unit']}".strip()
 

@@ -30,6 +30,7 @@ all_options = options.chain(
     options.kernel,
     options.adapt,
     options.strict,
+    options.allow_identical,
     options.bad_planes,
     options.mask_policy,
     options.sigma,
@@ -103,7 +104,7 @@ def describe(summary: Mapping[str, Any]) -> str:
         f"{summary['convolved']} convolved, {summary['n_used']} of {summary['n_sources']} sources used, "
         f"kernel {summary['kernel_size']} px of order {summary['spatial_order']}, "
         f"sum {summary['kernel_sum']:.4f}{_expectation(summary)}, "
-        f"sky width {summary['sky_width']:.3f}{_scaling(summary)}"
+        f"sky width {_sky_width(summary)}{_scaling(summary)}"
     )
 
 
@@ -111,6 +112,11 @@ def _expectation(summary: Mapping[str, Any]) -> str:
     """The kernel sum beside what the calibrations of the two exposures say."""
     ratio = summary["kernel_sum_ratio"]
     return "" if ratio is None else f" ({ratio:.3f} of the calibrations')"
+
+
+def _sky_width(summary: Mapping[str, Any]) -> str:
+    width = summary["sky_width"]
+    return f"not measured: {summary['n_sky_pixels']} sky pixels" if width is None else f"{width:.3f}"
 
 
 def _scaling(summary: dict[str, Any]) -> str:

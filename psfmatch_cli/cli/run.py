@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -229,12 +228,14 @@ class Run:
     def say(self, line: str) -> None:
         """Print the summary: one line, or on request JSON or the whole record."""
         if self.given["as_json"]:
-            from psfmatch_cli.outputs import to_json
+            from psfmatch_cli.strict_json import to_json
 
             say(to_json(self.record.summary, indent=2))
         elif self.given["metadata_flat"]:
+            from psfmatch_cli.strict_json import to_json
+
             for key, value in self.document({"status": "ok", "exitCode": 0}).flat().items():
-                say(f"{one_line(key)} = {json.dumps(value)}")
+                say(f"{one_line(key)} = {to_json(value)}")
         elif not self.given["quiet"]:
             say(one_line(line))
 
