@@ -16,6 +16,8 @@ FILES = {
     "fitswrite",
     "outputs",
     "layouts",
+    "mosaic",
+    "mosaic_file",
     "instruments",
     "masks",
     "quality_flags",
