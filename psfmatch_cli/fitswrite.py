@@ -28,7 +28,7 @@ STRUCTURAL = re.compile(
     r"|Z(IMAGE|TENSION|SIMPLE|BITPIX|NAXIS\d*|TILE\d+|CMPTYPE|NAME\d+|VAL\d+|QUANTIZ|DITHER0|PCOUNT|GCOUNT|EXTEND"
     r"|BLANK|HECKSUM|DATASUM)|LTV\d|LTM\d_\d|MP_.*|AR_.*|EXPINFO_V|ARCHIVE_ID_.*"
     r"|(SKYWCS|PSF|PHOTOCALIB|DETECTOR|FILTER|AP_CORR_MAP|VALID_POLYGON|COADD_INPUTS|TRANSMISSION_CURVE)_ID"
-    r"|FLUXMAG0(ERR)?|FILTER|BUNIT"
+    r"|FLUXMAG0(ERR)?|FILTER|BUNIT|PMFORMAT|PMFVERS"
 )
 #: Cards of world coordinate systems, with or without the letter of an alternative one.
 COORDINATES = re.compile(
@@ -74,7 +74,7 @@ def write_exposure(
     check_suffix(path)
     hdus = exposure_hdus(exposure, cards, history)
     if str(path).lower().endswith(".fz"):
-        hdus = fits.HDUList([hdus[0], *(_compressed(hdu) for hdu in hdus[1:])])
+        hdus = fits.HDUList([hdus[0], *(compressed(hdu) for hdu in hdus[1:])])
     with atomic_path(path, overwrite) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
         hdus.writeto(temporary, checksum=True)
@@ -190,6 +190,6 @@ def wcs_cards(wcs: Any) -> fits.Header:
     return header
 
 
-def _compressed(hdu: fits.ImageHDU) -> fits.CompImageHDU:
+def compressed(hdu: fits.ImageHDU) -> fits.CompImageHDU:
     """The HDU with losslessly compressed tiles."""
     return fits.CompImageHDU(hdu.data, hdu.header, compression_type="GZIP_2", quantize_level=0.0)
