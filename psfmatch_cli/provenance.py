@@ -30,8 +30,44 @@ FORMAT, FORMAT_VERSION = "psfmatch-metadata", 1
 _PACKAGES = ("numpy", "scipy", "astropy", "sep", "reproject")
 
 
+@dataclass(kw_only=True)
+class WorkRecord:
+    """What is known so far about the work on one image or one pair of images.
+
+    Parameters
+    ----------
+    noise, reading : dict
+        Of each role: where its variance came from, and how its file was understood.
+    summary : dict
+        What was found and chosen.
+    warnings : list of str
+    tasks : TaskMetadata
+        Containers of the tasks.
+    """
+
+    noise: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reading: dict[str, dict[str, Any]] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    tasks: TaskMetadata = field(default_factory=TaskMetadata)
+
+    def add_noise(self, role: str, exposure: Exposure) -> None:
+        """Note where the variance of an exposure came from."""
+        self.noise[role] = asdict(exposure.noise)
+
+    def add_reading(self, role: str, exposure: Exposure) -> None:
+        """Note how the file of an exposure was understood, and its noise."""
+        self.add_noise(role, exposure)
+        facts = exposure.facts
+        self.reading[role] = {
+            "layout": facts.layout,
+            "planes": dict(facts.planes),
+            "quantities": {name: asdict(fact) for name, fact in facts.quantities.items()},
+        }
+
+
 @dataclass
-class RunRecord:
+class RunRecord(WorkRecord):
     """What is known about a run so far.
 
     Parameters
@@ -46,12 +82,7 @@ class RunRecord:
     arguments: list[str]
     settings: BaseModel | None = None
     setting_sources: Mapping[str, str] = field(default_factory=dict)
-    noise: dict[str, dict[str, Any]] = field(default_factory=dict)
-    reading: dict[str, dict[str, Any]] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
-    summary: dict[str, Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    tasks: TaskMetadata = field(default_factory=TaskMetadata)
 
     def __post_init__(self):
         self.started = datetime.now(UTC)
@@ -64,21 +95,11 @@ class RunRecord:
         """Note an input file; its digest is computed in the background."""
         self._inputs[role] = self._hasher.submit(describe_file, path)
 
-    def add_noise(self, role: str, exposure: Exposure) -> None:
-        """Note where the variance of an exposure came from."""
-        self.noise[role] = asdict(exposure.noise)
-
     def add_reading(self, role: str, exposure: Exposure) -> None:
-        """Note how the file of an exposure was understood, the files beside it that were read, and its noise."""
-        self.add_noise(role, exposure)
-        facts = exposure.facts
-        for plane, path in facts.files.items():
+        """Note also the files beside the exposure's that were read."""
+        super().add_reading(role, exposure)
+        for plane, path in exposure.facts.files.items():
             self.add_input(f"{role}_{plane}", Path(path))
-        self.reading[role] = {
-            "layout": facts.layout,
-            "planes": dict(facts.planes),
-            "quantities": {name: asdict(fact) for name, fact in facts.quantities.items()},
-        }
 
     def document(self, outcome: Mapping[str, Any]) -> TaskMetadata:
         """The whole JSON document.

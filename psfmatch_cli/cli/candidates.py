@@ -42,13 +42,12 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> None:
         "candidates": output,
     }
     with running("candidates", given, inputs, outputs) as run:
-        template_exposure, science_exposure = run.read_pair()
-        found = run.task.find_candidates(template_exposure, science_exposure, **run.match_arguments())
+        found, origin = run.work.find_candidates()
         counts = found.counts()
         with run.writing({"n_sources": len(found.table), "kernel_size": found.kernel_size, "counts": counts}) as names:
             run.write_table(names["candidates"], found.table)
             if "regions" in names:
-                run.write_regions(names["regions"], found, science_exposure.xy0)
+                run.write_regions(names["regions"], found, origin)
         refused = [f"{n} {reason}" for reason, n in counts.items() if reason != "candidates"]
         described = f" ({', '.join(refused)})" if refused else ""
         run.say(f"candidates: {len(found)} of {len(found.table)} sources{described} -> {output}")

@@ -23,7 +23,7 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> None:
     inputs = {"template": template, "science": science}
     outputs = {**matching.further_products(output, given), "matched image": output}
     with running("match", given, inputs, outputs) as run:
-        result = run.task.match_exposures(*run.read_pair(), **run.match_arguments())
+        result = run.work.match()
         with run.writing(result.summary) as names:
             matching.write_products(run, names, result)
         run.say(f"match: {matching.describe(result.summary)} -> {output}")

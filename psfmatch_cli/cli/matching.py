@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ from psfmatch_cli.cli.run import Run
 if TYPE_CHECKING:
     from psfmatch_cli.exposure import Exposure
     from psfmatch_cli.image_psf_match import MatchExposuresResult
+    from psfmatch_cli.kernel_io import SavedKernel
+    from psfmatch_cli.outputs import Card
+    from psfmatch_cli.settings import Settings
 
 all_options = options.chain(
     options.product("kernel", "Kernel, background and candidates", "OUTPUT_kernel.fits beside it"),
@@ -48,45 +52,74 @@ def further_products(output: Path, given: Mapping[str, Any]) -> dict[str, Path |
     }
 
 
-def write_products(
-    run: Run, names: Mapping[str, Path], result: MatchExposuresResult, difference: Exposure | None = None
-) -> None:
-    """Write all products that are wanted to their names."""
-    from psfmatch_cli.cli.cards import history, match_cards
-    from psfmatch_cli.io import write_exposure
-    from psfmatch_cli.kernel_io import SavedKernel, save_kernel
+@dataclass(frozen=True)
+class Product:
+    """What goes into a file: an exposure or a kernel, with its header cards and HISTORY lines."""
+
+    content: Exposure | SavedKernel
+    cards: list[Card]
+    history: list[str]
+
+
+def products_of(
+    result: MatchExposuresResult, inputs: Mapping[str, Path], settings: Settings, difference: Path | None
+) -> dict[str, Product]:
+    """The exposures and the kernel of a match, by role.
+
+    Parameters
+    ----------
+    result : MatchExposuresResult
+        With a difference if it is a `SubtractExposuresResult`.
+    inputs : mapping of str to Path
+        Template and science file.
+    settings : Settings
+    difference : Path or None
+        Name of the file of the difference, if there is one.
+    """
+    from psfmatch_cli.cli.cards import adaptation_history, match_cards
+    from psfmatch_cli.kernel_io import SavedKernel
     from psfmatch_cli.photometry import with_scale_of
 
-    lines = history(run.record.command, run.record.arguments, run.settings, result.summary["adaptations"])
     matched, scale = result.matched_exposure, result.matched_to
     if scale == "template":
         # A file's zero point must be that of its counts.
         matched = with_scale_of(matched, result.warped_exposure)
-    exposures = {
+    kernel = SavedKernel(
+        result.psf_matching_kernel,
+        result.background_model,
+        result.kernel_cell_set.table,
+        settings.model_dump(),
+        result.summary,
+    )
+    made = {
+        "kernel": (kernel, scale),
         "warped template": (result.warped_exposure, "template"),
         "matched image": (matched, scale),
-        "difference": (difference, result.summary["normalize"]),
+        "difference": (getattr(result, "subtracted_exposure", None), result.summary["normalize"]),
+    }
+    lines = adaptation_history(result.summary["adaptations"])
+    return {
+        role: Product(content, match_cards(result, inputs, settings, difference, photometry), lines)
+        for role, (content, photometry) in made.items()
+        if content is not None
     }
 
-    def cards(photometry: str) -> list[Any]:
-        return match_cards(result, run.inputs, run.settings, run.outputs.get("difference"), photometry)
+
+def write_products(run: Run, names: Mapping[str, Path], result: MatchExposuresResult) -> None:
+    """Write all products that are wanted to their names."""
+    from psfmatch_cli.cli.cards import history
+    from psfmatch_cli.io import write_exposure
+    from psfmatch_cli.kernel_io import save_kernel
 
     if "candidates" in names:
         run.write_table(names["candidates"], result.kernel_cell_set.table)
     if "regions" in names:
         run.write_regions(names["regions"], result.kernel_cell_set, result.matched_exposure.xy0)
-    if "kernel" in names:
-        saved = SavedKernel(
-            result.psf_matching_kernel,
-            result.background_model,
-            result.kernel_cell_set.table,
-            run.settings.model_dump(),
-            result.summary,
-        )
-        save_kernel(names["kernel"], saved, cards=cards(scale), history=lines)
-    for role, (exposure, photometry) in exposures.items():
+    lines = history(run.record.command, run.record.arguments, run.settings)
+    for role, made in products_of(result, run.inputs, run.settings, run.outputs.get("difference")).items():
         if role in names:
-            write_exposure(names[role], exposure, cards=cards(photometry), history=lines)
+            write = save_kernel if role == "kernel" else write_exposure
+            write(names[role], made.content, cards=made.cards, history=[*lines, *made.history])
 
 
 def describe(summary: Mapping[str, Any]) -> str:

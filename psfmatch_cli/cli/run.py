@@ -16,8 +16,8 @@ from psfmatch_cli.cli import products
 from psfmatch_cli.cli.console import reporting
 from psfmatch_cli.cli.exits import outcome
 from psfmatch_cli.cli.options import SETTING_OF
-from psfmatch_cli.cli.reading import read_options
-from psfmatch_cli.errors import OutputError, UsageError
+from psfmatch_cli.cli.work import Work
+from psfmatch_cli.errors import OutputError
 from psfmatch_cli.provenance import RunRecord, failure
 from psfmatch_cli.version import __version__
 
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from psfmatch_cli.candidates import CandidateSet
-    from psfmatch_cli.exposure import Exposure
-    from psfmatch_cli.image_psf_match import ImagePsfMatchTask
-    from psfmatch_cli.metadata import TaskMetadata
     from psfmatch_cli.settings import LoadedSettings, Settings
-    from psfmatch_cli.source_list import SourceList
 
 log = logging.getLogger(__name__)
 
@@ -98,63 +94,16 @@ class Run:
         self.record = record
         self.inputs = inputs
         self.outputs = outputs
-        self._task: ImagePsfMatchTask | None = None
 
     @property
-    def task(self) -> ImagePsfMatchTask:
-        """The task with the run's settings."""
-        if self._task is None:
-            from psfmatch_cli.image_psf_match import ImagePsfMatchTask
+    def work(self) -> Work:
+        """The one image or pair of the run."""
+        return Work(self.inputs, self.given, self.settings, self.record, self.written)
 
-            self._task = ImagePsfMatchTask(self.settings, record_host=not self.given["no_host"])
-        return self._task
-
-    def read(self, path: Path, role: str = "") -> Exposure:
-        """The exposure of a role, with the options for reading it.
-
-        Raises
-        ------
-        UsageError
-            If an output is one of the files that lie beside the exposure and were read with it.
-        """
-        from psfmatch_cli.io import read_exposure
-        from psfmatch_cli.outputs import check_distinct
-
-        exposure = read_exposure(path, read_options(self.given, role), role=role or "exposure")
-        self.record.add_reading(role or "exposure", exposure)
-        check_distinct([path for path in self.outputs.values() if path is not None], exposure.facts.files.values())
-        return exposure
-
-    def read_pair(self) -> tuple[Exposure, Exposure]:
-        """Template and science exposure."""
-        return self.read(self.inputs["template"], "template"), self.read(self.inputs["science"], "science")
-
-    def read_sources(self) -> SourceList | None:
-        """The user's own sources and how to read their positions, or None."""
-        path, columns, origin = (self.given[name] for name in ("sources", "sources_columns", "sources_origin"))
-        if path is None:
-            if columns is not None or origin is not None:
-                raise UsageError(
-                    "--sources-columns and --sources-origin are for the file of --sources, which is missing"
-                )
-            return None
-        from psfmatch_cli.regions import is_region_file, read_regions
-        from psfmatch_cli.source_list import SourceList
-        from psfmatch_cli.tables import read_table
-
-        table = read_regions(path) if is_region_file(path) else read_table(path)
-        return SourceList(table, column_pair(columns), None if origin is None else int(origin), path)
-
-    def match_arguments(self) -> dict[str, Any]:
-        """Arguments of the task's match methods after the two exposures."""
-        direction = {"auto": None, "template": True, "science": False}
-        return {
-            "template_fwhm_pix": self.given["template_fwhm"],
-            "science_fwhm_pix": self.given["science_fwhm"],
-            "candidate_list": self.read_sources(),
-            "do_warping": self.given["warp"],
-            "convolve_template": direction[self.given["convolve"]],
-        }
+    @property
+    def written(self) -> list[Path]:
+        """All files that the run makes."""
+        return [path for path in self.outputs.values() if path is not None]
 
     @contextmanager
     def writing(self, summary: Mapping[str, Any]) -> Iterator[dict[str, Path]]:
@@ -164,13 +113,7 @@ class Run:
         with products.transaction(self.outputs) as names:
             yield names
             if "metadata" in names:
-                names["metadata"].write_text(self.document({"status": "ok", "exitCode": 0}).to_json(), "utf-8")
-
-    def document(self, ending: Mapping[str, Any]) -> TaskMetadata:
-        """The whole record as it stands."""
-        if self._task is not None:
-            self.record.tasks = self._task.get_full_metadata()
-        return self.record.document(ending)
+                names["metadata"].write_text(self.record.document({"status": "ok", "exitCode": 0}).to_json(), "utf-8")
 
     def write_table(self, path: Path, table: Table) -> None:
         """Write a table with the cards that say how it was made."""
@@ -194,7 +137,7 @@ class Run:
         path = self.outputs.get("metadata")
         if path is None:
             return
-        text = self.document(failure(error, *outcome(error))).to_json()
+        text = self.record.document(failure(error, *outcome(error))).to_json()
         try:
             with products.transaction({"metadata": path}) as names:
                 names["metadata"].write_text(text, "utf-8")
@@ -208,7 +151,7 @@ class Run:
 
             click.echo(to_json(self.record.summary, indent=2))
         elif self.given["metadata_flat"]:
-            for key, value in self.document({"status": "ok", "exitCode": 0}).flat().items():
+            for key, value in self.record.document({"status": "ok", "exitCode": 0}).flat().items():
                 click.echo(f"{key} = {json.dumps(value)}")
         elif not self.given["quiet"]:
             click.echo(line)
@@ -240,22 +183,6 @@ def settings_of(given: Mapping[str, Any]) -> LoadedSettings:
 def _label(name: str, value: Any) -> str:
     """An option as the user writes it, for the source of a setting."""
     return f"option --{'no-' if value is False else ''}{name.replace('_', '-')}"
-
-
-def column_pair(text: str | None) -> tuple[str, str] | None:
-    """Names of two columns, from a text such as "X_IMAGE,Y_IMAGE".
-
-    Raises
-    ------
-    UsageError
-        If these are not two names.
-    """
-    if text is None:
-        return None
-    names = tuple(name.strip() for name in text.split(","))
-    if len(names) != 2 or not all(names):
-        raise UsageError(f'two columns are given as "X,Y", such as "X_IMAGE,Y_IMAGE", got {text!r}')
-    return names
 
 
 def _further_inputs(given: Mapping[str, Any], exposures: Mapping[str, Path]) -> dict[str, Path]:

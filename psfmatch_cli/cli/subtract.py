@@ -31,8 +31,8 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> None:
         "difference": output,
     }
     with running("subtract", given, inputs, outputs) as run:
-        result = run.task.subtract_exposures(*run.read_pair(), **run.match_arguments())
+        result = run.work.subtract()
         with run.writing(result.summary) as names:
-            matching.write_products(run, names, result, result.subtracted_exposure)
+            matching.write_products(run, names, result)
         scale = "" if result.normalize == "science" else f", in {result.normalize} counts"
         run.say(f"subtract: {matching.describe(result.summary)}{scale} -> {output}")
