@@ -73,6 +73,7 @@ class MosaicWriter:
         self._stack, self._stream = ExitStack(), None
         self._shared: set[str] = set()
         self._n_hdus = 0
+        self._places: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -94,6 +95,7 @@ class MosaicWriter:
         primary, *planes = exposure_hdus(exposure, cards, history)
         if self._stream is None:
             self._begin(MOSAIC_FORMAT, self._shared_cards(primary.header))
+        self._places[chip.label] = self._n_hdus
         own = [card for card in primary.header.cards if card.keyword not in _OF_PRIMARY]
         planes[0].header.extend([card for card in own if str(card) not in self._shared], end=True)
         for hdu in planes:
@@ -109,6 +111,7 @@ class MosaicWriter:
         primary, *parts = kernel_hdus(saved, cards, history)
         if self._stream is None:
             self._begin(KERNELS_FORMAT, fits.Header())
+        self._places[chip.label] = self._n_hdus
         kept = [card for card in primary.header.cards if card.keyword not in (*_OF_PRIMARY, "PMFORMAT", "PMFVERS")]
         parts[0].header.extend(kept, end=True)
         for hdu in parts:
@@ -116,13 +119,10 @@ class MosaicWriter:
         self._append(parts)
 
     def finish(self, extensions: Table) -> None:
-        """Append the table of all chips."""
-        self._append([table_hdu(extensions, "EXTENSIONS")])
-
-    @property
-    def next_hdu(self) -> int:
-        """Number that the next HDU will have."""
-        return max(self._n_hdus, 1)
+        """Append the table of all chips, with a further column: the HDU of each in this file, -1 for none."""
+        table = extensions.copy()
+        table["hdu"] = [self._places.get(label, -1) for label in table["extension"]]
+        self._append([table_hdu(table, "EXTENSIONS")])
 
     def _shared_cards(self, header: fits.Header) -> fits.Header:
         """The cards of the common header that the header of a chip has, too."""

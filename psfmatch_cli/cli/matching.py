@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from psfmatch_cli.settings import Settings
 
 all_options = options.chain(
+    options.all_extensions,
     options.product("kernel", "Kernel, background and candidates", "OUTPUT_kernel.fits beside it"),
     options.product("candidates", "Table of all sources with their fate in the fit", "none, it is in the kernel file"),
     options.product("warped", "Template on the science grid", "none"),
@@ -130,6 +131,12 @@ def describe(summary: Mapping[str, Any]) -> str:
         f"sum {summary['kernel_sum']:.4f}{_expectation(summary)}, "
         f"sky width {summary['sky_width']:.3f}{_scaling(summary)}"
     )
+
+
+def scale(result: MatchExposuresResult) -> str:
+    """Whose counts a difference has, where they are not those of the science image."""
+    normalize = getattr(result, "normalize", "science")
+    return "" if normalize == "science" else f", in {normalize} counts"
 
 
 def _expectation(summary: Mapping[str, Any]) -> str:

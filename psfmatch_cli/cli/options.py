@@ -134,6 +134,15 @@ summary = chain(
     option("--metadata-flat", is_flag=True, section="Output", help="Print the record of the run, one item a line."),
 )
 
+all_extensions = option(
+    "--all-extensions",
+    is_flag=True,
+    section="Input",
+    help="All chips of files with several: matched by EXTNAME, or by a card with the number of the detector, or by "
+    "their order; the results stand in the same files, chip by chip. One that fails is reported and left out, and the "
+    "exit status is then 3, or 1 if an image cannot be used.",
+)
+
 sources = chain(
     option(
         "--sources",

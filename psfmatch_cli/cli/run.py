@@ -94,6 +94,8 @@ class Run:
         self.record = record
         self.inputs = inputs
         self.outputs = outputs
+        #: How the run ends, unless an exception ends it.
+        self.ending: dict[str, Any] = {"status": "ok", "exitCode": 0}
 
     @property
     def work(self) -> Work:
@@ -113,21 +115,22 @@ class Run:
         with products.transaction(self.outputs) as names:
             yield names
             if "metadata" in names:
-                names["metadata"].write_text(self.record.document({"status": "ok", "exitCode": 0}).to_json(), "utf-8")
+                names["metadata"].write_text(self.record.document(self.ending).to_json(), "utf-8")
 
     def write_table(self, path: Path, table: Table) -> None:
         """Write a table with the cards that say how it was made."""
         from psfmatch_cli.tables import write_table
 
-        write_table(path, table, cards=self._cards())
+        write_table(path, table, cards=self.cards())
 
     def write_regions(self, path: Path, candidates: CandidateSet, xy0: tuple[int, int]) -> None:
         """Write the candidates as circles of the kernel's size, with comments that say how they were made."""
         from psfmatch_cli.regions import write_regions
 
-        write_regions(path, candidates.table, xy0, candidates.kernel_size / 2, cards=self._cards())
+        write_regions(path, candidates.table, xy0, candidates.kernel_size / 2, cards=self.cards())
 
-    def _cards(self) -> list[Any]:
+    def cards(self) -> list[Any]:
+        """Header cards that say which program made a file, of what, and with which settings."""
         from psfmatch_cli.outputs import provenance_cards
 
         return provenance_cards(__version__, self.inputs, self.settings.model_dump())
@@ -144,17 +147,26 @@ class Run:
         except OutputError as second:
             log.warning("the record of this failed run is lost: %s", second)
 
+    def tell(self, line: str) -> None:
+        """Print a line about a part of the work, where lines are wanted."""
+        if not (self.given["as_json"] or self.given["metadata_flat"] or self.given["quiet"]):
+            click.echo(line)
+
     def say(self, line: str) -> None:
         """Print the summary: one line, or on request JSON or the whole record."""
         if self.given["as_json"]:
             from psfmatch_cli.outputs import to_json
 
-            click.echo(to_json(self.record.summary, indent=2))
+            parts = {
+                label: {"status": part.ending["status"], "error": part.ending.get("errorMessage", ""), **part.summary}
+                for label, part in self.record.extensions.items()
+            }
+            click.echo(to_json({**self.record.summary, **({"extensions": parts} if parts else {})}, indent=2))
         elif self.given["metadata_flat"]:
-            for key, value in self.record.document({"status": "ok", "exitCode": 0}).flat().items():
+            for key, value in self.record.document(self.ending).flat().items():
                 click.echo(f"{key} = {json.dumps(value)}")
-        elif not self.given["quiet"]:
-            click.echo(line)
+        else:
+            self.tell(line)
 
 
 def settings_of(given: Mapping[str, Any]) -> LoadedSettings:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from psfmatch_cli.cli import matching, options
+from psfmatch_cli.cli.mosaics import match_extensions
 from psfmatch_cli.cli.products import beside
 from psfmatch_cli.cli.run import running
+from psfmatch_cli.cli.work import Work
 
 
 @options.command("subtract", "psfmatch subtract template.fits science.fits -o diff.fits")
@@ -17,7 +19,7 @@ from psfmatch_cli.cli.run import running
 @options.product("matched", "Matched exposure, see psfmatch match", "OUTPUT_matched.fits beside it")
 @options.normalize
 @matching.all_options
-def command(template: Path, science: Path, output: Path, **given: Any) -> None:
+def command(template: Path, science: Path, output: Path, **given: Any) -> int:
     """Subtract TEMPLATE from SCIENCE after matching their PSFs.
 
     The difference is on the science grid and, unless told otherwise, in science counts; a source that is new in
@@ -31,8 +33,10 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> None:
         "difference": output,
     }
     with running("subtract", given, inputs, outputs) as run:
+        if given["all_extensions"]:
+            return match_extensions(run, Work.subtract)
         result = run.work.subtract()
         with run.writing(result.summary) as names:
             matching.write_products(run, names, result)
-        scale = "" if result.normalize == "science" else f", in {result.normalize} counts"
-        run.say(f"subtract: {matching.describe(result.summary)}{scale} -> {output}")
+        run.say(f"subtract: {matching.describe(result.summary)}{matching.scale(result)} -> {output}")
+    return 0

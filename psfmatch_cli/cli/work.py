@@ -17,6 +17,8 @@ from psfmatch_cli.errors import UsageError
 from psfmatch_cli.provenance import WorkRecord
 
 if TYPE_CHECKING:
+    from astropy.table import Table
+
     from psfmatch_cli.candidates import CandidateSet
     from psfmatch_cli.detect import Detection
     from psfmatch_cli.exposure import Exposure
@@ -136,7 +138,33 @@ def read_sources(given: Mapping[str, Any]) -> SourceList | None:
     from psfmatch_cli.tables import read_table
 
     table = read_regions(path) if is_region_file(path) else read_table(path)
+    if given.get("extension") is not None:
+        table = sources_of(table, given["extension"], path, column_pair(columns))
     return SourceList(table, column_pair(columns), None if origin is None else int(origin), path)
+
+
+def sources_of(table: Table, extension: str, path: str, columns: tuple[str, str] | None) -> Table:
+    """The rows of a table of sources that are for one extension: all of them if their positions are on the sky.
+
+    Raises
+    ------
+    UsageError
+        If their positions are pixels, and no column ``extension`` tells of which image.
+    """
+    from psfmatch_cli.source_columns import choose, find_sky
+
+    if "extension" in table.colnames:
+        return table[[str(value).upper() == extension for value in table["extension"]]]
+    if "ds9_system" in table.colnames:
+        on_sky = not {"image", "physical"} & {str(system) for system in table["ds9_system"]}
+    else:
+        on_sky = find_sky(table) is not None if columns is None else choose(table, columns).is_sky
+    if not on_sky:
+        raise UsageError(
+            f"{path}: pixels are those of one image; with --all-extensions a list of sources needs sky positions, or a "
+            "column extension with the names of the chips"
+        )
+    return table
 
 
 def column_pair(text: str | None) -> tuple[str, str] | None:
