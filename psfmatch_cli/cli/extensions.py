@@ -1,38 +1,27 @@
-"""--all-extensions: the work of a command on every chip of its files, one after another."""
+"""--all-extensions: the chips of the files of a command, and what its options say about each."""
 
 from __future__ import annotations
 
 import logging
-import time
-import traceback
-from collections.abc import Callable, Mapping
-from copy import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from psfmatch_cli.cli.exits import outcome
 from psfmatch_cli.cli.products import OFF
 from psfmatch_cli.cli.reading import read_options
-from psfmatch_cli.cli.work import Work
-from psfmatch_cli.errors import OutputError, PsfMatchError, UsageError
-from psfmatch_cli.provenance import WorkRecord, failure
+from psfmatch_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
-    from astropy.table import Table
 
-    from psfmatch_cli.cli.run import Run
     from psfmatch_cli.layouts import Hdu
     from psfmatch_cli.mosaic import Chip
 
 log = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
-
 #: Options that name files with an image for each chip.
-_IMAGE_FILES = ("mask", "variance", "noise", "weight")
-DONE, FAILED, SKIPPED = "done", "failed", "skipped"
+_IMAGE_FILES = ("mask", "variance", "noise", "weight", "psf")
 
 
 @dataclass(frozen=True)
@@ -122,7 +111,7 @@ def _check_options(inputs: Mapping[str, Path], given: Mapping[str, Any]) -> None
         if parse_path(path).hdu is not None:
             raise UsageError(f"{path}: --all-extensions takes files without an HDU in brackets; it takes all of them")
     for role in inputs:
-        for kind in (*_IMAGE_FILES, "psf"):
+        for kind in _IMAGE_FILES:
             name = f"{_prefix(role)}_{kind}".strip("_")
             if given.get(name) is not None and parse_path(given[name]).hdu is not None:
                 option = name.replace("_", "-")
@@ -154,125 +143,12 @@ def _extension(chips: Mapping[str, Chip], inputs: Mapping[str, Path], given: Map
 def _own_files(chips: Mapping[str, Chip], given: Mapping[str, Any]) -> dict[str, str]:
     """The options that name files of images, with the HDU of this chip in brackets."""
     from psfmatch_cli.companions import matching_hdu
+    from psfmatch_cli.psf_file import matching_psf
 
     names = {f"{_prefix(role)}_{kind}".strip("_"): chip for role, chip in chips.items() for kind in _IMAGE_FILES}
-    return {
-        name: f"{given[name]}[{matching_hdu(Path(given[name]), chip.hdu)}]"
-        for name, chip in names.items()
-        if given.get(name) is not None
-    }
-
-
-def work_through(
-    run: Run, found: Extensions, do: Callable[[Work], Result], keep: Callable[[Extension, Result], str]
-) -> Table:
-    """Do the work on every chip, and keep the results as they come.
-
-    Parameters
-    ----------
-    run : Run
-    found : Extensions
-    do : callable
-        The work on one chip. A failure of it is noted, and the next chip follows.
-    keep : callable
-        Takes a chip and its result, writes it, sets the summary, and returns a line about it. A failure of it ends the
-        run.
-
-    Returns
-    -------
-    Table
-        ``extension, status, message``, a row for each chip: done, failed or skipped.
-
-    Raises
-    ------
-    PsfMatchError
-        If all chips failed: the failure of one of them, of an exit status that is the least.
-    UsageError, OutputError
-        At once, as they would come again.
-    """
-    from astropy.table import Table
-
-    rows, errors = [], {}
-    for n, extension in enumerate(found.chips, start=1):
-        record = run.record.extensions[extension.label] = WorkRecord()
-        error = _one(
-            run, extension, record, do, keep, f"{run.record.command}: {extension.label} ({n} of {len(found.chips)})"
-        )
-        if error is not None:
-            errors[extension.label] = error
-        message = "" if error is None else record.ending["errorMessage"]
-        rows.append((extension.label, DONE if error is None else FAILED, message))
-    if len(errors) == len(found.chips):
-        raise _of_all(errors)
-    _end(run, found, errors)
-    rows += [(label, SKIPPED, reason) for label, reason in found.skipped.items()]
-    return Table(rows=rows, names=("extension", "status", "message"))
-
-
-def _one(
-    run: Run,
-    extension: Extension,
-    record: WorkRecord,
-    do: Callable[[Work], Result],
-    keep: Callable[[Extension, Result], str],
-    title: str,
-) -> Exception | None:
-    """Work on one chip; the error that it ended with."""
-    warned, begun = len(run.record.warnings), time.monotonic()
-    log.info("%s", title)
-    try:
-        result = do(Work(extension.inputs, extension.given, run.settings, record, run.written))
-    except (UsageError, OutputError, MemoryError):
-        raise
-    except Exception as error:
-        failed: Exception | None = error
-        record.ending = failure(error, *outcome(error))
-        if "--debug" in run.record.arguments:
-            traceback.print_exc()
-    else:
-        failed = None
-        record.ending = {"status": "ok", "exitCode": 0}
-        run.tell(f"{title}: {keep(extension, result)}")
-    record.warnings = run.record.warnings[warned:]
-    record.ending["wallSeconds"] = time.monotonic() - begun
-    run.record.add_files(record)
-    if failed is not None:
-        log.error("extension %s failed: %s", extension.label, record.ending["errorMessage"])
-    return failed
-
-
-def _of_all(errors: Mapping[str, Exception]) -> Exception:
-    """The error of a run whose chips all failed."""
-    label, error = min(errors.items(), key=lambda item: outcome(item[1])[0])
-    if len(errors) == 1 or not isinstance(error, PsfMatchError):
-        return error
-    made = copy(error)
-    made.args = (f"all {len(errors)} extensions failed; {label}: {error}",)
-    return made
-
-
-def _end(run: Run, found: Extensions, errors: Mapping[str, Exception]) -> None:
-    """Note how a run ends of which at least one chip is done, and its totals."""
-    if errors:
-        run.ending = {"status": "partial", "exitCode": min(outcome(error)[0] for error in errors.values())}
-    done = [record.summary for record in run.record.extensions.values() if record.ending["status"] == "ok"]
-    run.record.summary = {
-        "n_extensions": len(found.chips),
-        "n_done": len(done),
-        "n_failed": len(errors),
-        "n_skipped": len(found.skipped),
-        "matched_by": found.by,
-        "n_sources": sum(summary["n_sources"] for summary in done),
-    }
-
-
-def totals(run: Run, extensions: Table) -> str:
-    """The last line of a run: how many chips are done, and which are not."""
-    summary = run.record.summary
-    parts = [f"{summary['n_done']} of {summary['n_extensions']} extensions done"]
-    for status in (FAILED, SKIPPED):
-        labels = [str(row["extension"]) for row in extensions if row["status"] == status]
-        if labels:
-            parts.append(f"{len(labels)} {status} ({' '.join(labels)})")
-    by = "" if summary["matched_by"] == "EXTNAME" else f", told apart by {summary['matched_by']}"
-    return ", ".join(parts) + by
+    own = {}
+    for name, chip in names.items():
+        if given.get(name) is not None:
+            find = matching_psf if name.endswith("psf") else matching_hdu
+            own[name] = f"{given[name]}[{find(Path(given[name]), chip.hdu)}]"
+    return own

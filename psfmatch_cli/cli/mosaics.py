@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from psfmatch_cli.cli.extensions import Extension, find_extensions, totals, work_through
+from psfmatch_cli.cli.extension_loop import totals, work_through
+from psfmatch_cli.cli.extensions import Extension, find_extensions
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
