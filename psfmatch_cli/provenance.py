@@ -49,13 +49,13 @@ class WorkRecord:
         How it ended, as in `RunRecord.document`.
     """
 
-    files: dict[str, Path] = field(default_factory=dict)
-    ending: dict[str, Any] = field(default_factory=dict)
     noise: dict[str, dict[str, Any]] = field(default_factory=dict)
     reading: dict[str, dict[str, Any]] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     tasks: TaskMetadata = field(default_factory=TaskMetadata)
+    files: dict[str, Path] = field(default_factory=dict)
+    ending: dict[str, Any] = field(default_factory=dict)
 
     def items(self) -> dict[str, Any]:
         """What the part "run" of a document has of it."""

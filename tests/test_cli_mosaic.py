@@ -8,6 +8,7 @@ import pytest
 from astropy.io import fits
 
 from conftest import FWHMS
+from doc_pages import GUIDE, code, rows, sections
 from made_files import compressed, extension, primary, save
 from psfmatch_cli import cli
 from psfmatch_cli.fitswrite import wcs_cards
@@ -358,3 +359,19 @@ def test_an_exposure_of_a_mosaic_is_subtracted_like_any_other(folder, psfmatch):
     assert read_exposure("again.fits").facts.layout == "lsst"
     write_exposure("copy.fits", read_exposure(f"{matched}[N4]"))
     assert "PMFORMAT" not in fits.getheader("copy.fits")
+
+
+def test_the_guide_names_what_is_written(folder, failing, psfmatch):
+    def named(caption):
+        page = "\n".join(sections(GUIDE / "reference" / "outputs.rst").values())
+        return {name for row in rows(page, caption) for name in code(row[0])}
+
+    with fits.open(folder / "diff.fits") as hdus:
+        assert named("HDUs of a file of chips") <= {hdu.name for hdu in hdus}
+        assert set(hdus["EXTENSIONS"].columns.names) == named("Columns of the table of extensions")
+    record = record_of(folder / "diff_metadata.json")
+    items = {name.replace("<chip>", "N4") for name in named("Items of a run on all extensions")}
+    assert all(name in record for name in items)
+    assert {f"run.summary.{name}" for name in record["run.summary"]} == {
+        n for n in items if n.startswith("run.summary")
+    }

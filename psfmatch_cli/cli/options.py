@@ -138,9 +138,9 @@ all_extensions = option(
     "--all-extensions",
     is_flag=True,
     section="Input",
-    help="All chips of files with several: matched by EXTNAME, or by a card with the number of the detector, or by "
-    "their order; the results stand in the same files, chip by chip. One that fails is reported and left out, and the "
-    "exit status is then 3, or 1 if an image cannot be used.",
+    help="Work on all chips of the files, matched by EXTNAME, else by a card such as CCDNUM, else by order. Each "
+    "output holds all of them. A chip that fails is reported and left out; the exit status is then 1 (it cannot be "
+    "used) or 3 (no candidates or no solution).",
 )
 
 sources = chain(
