@@ -1,6 +1,7 @@
 """--all-extensions: every chip of two files, in one file each; the pixels are those of runs on single extensions."""
 
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from conftest import FWHMS
 from doc_pages import GUIDE, code, rows, sections
 from made_files import compressed, extension, primary, save
 from psfmatch_cli import cli
+from psfmatch_cli.cli.extension_loop import attempt, exit_status
+from psfmatch_cli.errors import FitError, InputError
 from psfmatch_cli.fitswrite import wcs_cards
 from psfmatch_cli.io import read_exposure, write_exposure
 from psfmatch_cli.kernel_io import load_kernel
@@ -255,6 +258,25 @@ def test_a_chip_that_fails_does_not_stop_the_others(failing, psfmatch):
     summary = json.loads(ended.out)
     assert [summary["extensions"][name]["status"] for name in ("N4", "S29", "N9")] == ["ok", "failed", "failed"]
     assert summary["n_failed"] == 2
+
+
+def test_a_failure_keeps_nothing_of_its_chip_in_memory():
+    class Pixels:
+        pass
+
+    kept = []
+
+    def work():
+        pixels = Pixels()
+        kept.append(weakref.ref(pixels))
+        try:
+            raise KeyError(pixels)
+        except KeyError as error:
+            raise InputError("no pixel") from error
+
+    result, error = attempt(work, "N4")
+    assert (result, str(error), exit_status([error, FitError("")])) == (None, "no pixel", 1)
+    assert kept[0]() is None
 
 
 def test_nothing_is_written_if_every_chip_fails(failing, psfmatch, tmp_path):

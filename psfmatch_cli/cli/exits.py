@@ -33,6 +33,12 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(INTERRUPTED, "interrupted") if name == "SIGINT" else Stopped(TERMINATED, f"ended by {name}")
 
 
+def arguments() -> list[str]:
+    """The command line that is being run, without the program; empty where none is, as in a process of a pool."""
+    context = click.get_current_context(silent=True)
+    return [] if context is None else list(context.find_root().obj or [])
+
+
 def outcome(error: BaseException) -> tuple[int, str]:
     """Exit status and one line for the user."""
     status, message = _outcome(error)

@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from typing import TYPE_CHECKING, TypeVar
 
-import click
-
-from psfmatch_cli.cli.exits import outcome
+from psfmatch_cli.cli.exits import arguments, outcome
 from psfmatch_cli.cli.extensions import Extension, Extensions
 from psfmatch_cli.cli.work import Work
 from psfmatch_cli.errors import OutputError, PsfMatchError, UsageError
@@ -112,9 +110,11 @@ def attempt(do: Callable[[], Result], label: str) -> tuple[Result, None] | tuple
     except (UsageError, OutputError, MemoryError):
         raise
     except Exception as error:
-        if "--debug" in (click.get_current_context().find_root().obj or []):
+        if "--debug" in arguments():
             traceback.print_exc()
         log.error("extension %s failed: %s", label, outcome(error)[1])
+        # The frames of a traceback keep the images of the chip in memory.
+        error.__traceback__ = error.__context__ = error.__cause__ = None
         return None, error
 
 

@@ -14,7 +14,7 @@ import click
 
 from psfmatch_cli.cli import products
 from psfmatch_cli.cli.console import reporting
-from psfmatch_cli.cli.exits import outcome
+from psfmatch_cli.cli.exits import arguments, outcome
 from psfmatch_cli.cli.options import SETTING_OF
 from psfmatch_cli.cli.work import Work
 from psfmatch_cli.errors import OutputError
@@ -49,8 +49,7 @@ def running(
     outputs : mapping of str to Path or None
         Products by role, the main one last; "metadata" is the record.
     """
-    arguments = click.get_current_context().find_root().obj or []
-    record = RunRecord(command, arguments)
+    record = RunRecord(command, arguments())
     with reporting(given["verbose"], given["quiet"], record.warnings):
         run = Run(given, record, dict(inputs), dict(outputs))
         may_write_record = False
