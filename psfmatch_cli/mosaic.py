@@ -106,7 +106,7 @@ def name_chips(hdus: Sequence[Hdu], where: str, layout: str | None = None) -> tu
     """What tells the chips of one file apart, and the chips; parameters and errors are those of `chip_hdus`."""
     found = chip_hdus(hdus, where, layout)
     by = next((by for by in (BY_NAME, *CHIP_CARDS) if _tell_apart(_identities(found, by))), BY_ORDER)
-    return by, _chips(found, by, hdus)
+    return by, _chips(found, by, hdus, where)
 
 
 def match_chips(
@@ -134,7 +134,7 @@ def match_chips(
     files = template, science
     found = [chip_hdus(*each) for each in zip(files, where, layouts, strict=True)]
     by = _common_identity(found, where)
-    chips = [_chips(own, by, hdus) for own, hdus in zip(found, files, strict=True)]
+    chips = [_chips(own, by, *each) for own, *each in zip(found, files, where, strict=True)]
     if by == BY_ORDER:
         named = [Chip(s.name, s.version, t.hdu, t.key) for t, s in zip(*chips, strict=True)]
         return Pairing(tuple(zip(named, chips[1], strict=True)), (), (), by)
@@ -182,9 +182,22 @@ def _tell_apart(identities: Sequence[tuple[str, int] | None]) -> bool:
     return None not in identities and len(set(identities)) == len(identities)
 
 
-def _chips(found: Sequence[Hdu], by: str, hdus: Sequence[Hdu]) -> list[Chip]:
-    """The chips under their names; those told by their order are called by the number of the HDU."""
+def _chips(found: Sequence[Hdu], by: str, hdus: Sequence[Hdu], where: str) -> list[Chip]:
+    """The chips under their names; those told by their order are called by the number of the HDU.
+
+    Raises
+    ------
+    InputError
+        If a chip has the name of a plane of another, so that they could not be told apart in the outputs.
+    """
     known = [(f"EXT{hdu.index}", 1) for hdu in found] if by == BY_ORDER else _identities(found, by)
+    names = {name for name, _ in known}
+    planes = sorted(name + plane for name in names for plane in CHIP_PLANES if name + plane in names)
+    if planes:
+        raise InputError(
+            f"{where}: {_listed(planes)} may be a mask or a variance; name the images in brackets, one by one, and "
+            "these with options such as --science-mask"
+        )
     return [Chip(*identity, hdu, _key(hdu, hdus)) for hdu, identity in zip(found, known, strict=True)]
 
 

@@ -10,9 +10,11 @@ from astropy.io import fits
 
 from conftest import FWHMS
 from doc_pages import GUIDE, code, rows, sections
-from made_files import compressed, extension, primary, save
+from made_files import compressed, extension, hst_file, primary, save
 from psfmatch_cli import cli
+from psfmatch_cli.cli.exits import INTERRUPTED, Stopped
 from psfmatch_cli.cli.extension_loop import attempt, exit_status
+from psfmatch_cli.cli.work import Work
 from psfmatch_cli.errors import FitError, InputError
 from psfmatch_cli.fitswrite import wcs_cards
 from psfmatch_cli.io import read_exposure, write_exposure
@@ -200,6 +202,34 @@ def test_info_tells_of_every_chip(failing, folder, psfmatch):
     assert list(told["extensions"]) == ["N4", "S29"]
     assert told["extensions"]["N4"]["quantities"]["gain"]["value"] > 0
     assert "no pixel of the image is finite" in told["errors"]["N9"]
+
+
+def test_the_chips_of_hst_have_their_own_planes(psfmatch, tmp_path):
+    ended = psfmatch("info", hst_file(tmp_path / "flc.fits"), "--quick", "--all-extensions", "--json")
+    told = json.loads(ended.out)["extensions"]
+    assert list(told) == ["SCI", "SCI,2"]
+    for report, first in zip(told.values(), (1, 4), strict=True):
+        assert report["planes"]["image"] == f"HDU {first} (SCI)"
+        assert report["planes"]["variance"].startswith(f"HDU {first + 1} (ERR)")
+        assert report["planes"]["mask"] == f"HDU {first + 2} (DQ)"
+
+
+def test_an_interrupted_run_leaves_only_its_record(failing, psfmatch, tmp_path, monkeypatch):
+    done = []
+
+    def interrupt(work):
+        if done:
+            raise Stopped(INTERRUPTED, "interrupted")
+        done.append(match(work))
+        return done[0]
+
+    match = Work.match
+    monkeypatch.setattr(Work, "match", interrupt)
+    files = (failing / f"{role}.fits" for role in ("template", "science"))
+    assert psfmatch("match", *files, "-o", "m.fits", "--all-extensions", *FAST).status == INTERRUPTED
+    assert [path.name for path in tmp_path.iterdir()] == ["m_metadata.json"]
+    record = record_of(tmp_path / "m_metadata.json")
+    assert (record["run.status"], record["extensions.N4.run.status"]) == ("failed", "ok")
 
 
 def test_candidates_of_all_chips_can_be_given_back(folder, psfmatch):

@@ -84,6 +84,11 @@ def test_what_cannot_be_told_apart_is_an_error():
         match_chips(file("MASK"), file("N4"), FILES)
 
 
+def test_images_that_look_like_planes_of_others_are_not_guessed_at():
+    with pytest.raises(InputError, match=r"science.fits: N4_MASK, N4_VARIANCE may be a mask or a variance"):
+        name_chips(file("N4", "N4_MASK", "N4_VARIANCE"), "science.fits")
+
+
 @pytest.mark.parametrize(
     ("hdus", "chips"),
     [
