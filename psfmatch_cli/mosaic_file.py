@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _BLOCK = 2880
 #: Cards of the structure of a primary HDU, which no other HDU has.
 _OF_PRIMARY = ("SIMPLE", "BITPIX", "NAXIS", "EXTEND")
+_COMMENTS = ("COMMENT", "HISTORY", "")
 
 
 class MosaicWriter:
@@ -96,8 +97,11 @@ class MosaicWriter:
         if self._stream is None:
             self._begin(MOSAIC_FORMAT, self._shared_cards(primary.header))
         self._places[chip.label] = self._n_hdus
-        own = [card for card in primary.header.cards if card.keyword not in _OF_PRIMARY]
-        planes[0].header.extend([card for card in own if str(card) not in self._shared], end=True)
+        image = planes[0].header
+        # Cards that the WCS brings, too, such as MJDREF, would stand there twice.
+        taken = {*_OF_PRIMARY, *image} - {*_COMMENTS}
+        own = [card for card in primary.header.cards if card.keyword not in taken]
+        image.extend([card for card in own if str(card) not in self._shared], end=True)
         for hdu in planes:
             suffix = "" if hdu is planes[0] else f"_{hdu.name}"
             hdu.name, hdu.ver = chip.name + suffix, chip.version

@@ -36,7 +36,7 @@ def image_of(n):
     pixels[3, n] = np.nan
     mask = rng.integers(0, 4, SHAPE)
     masked = MaskedImage.from_arrays(pixels, mask, variance, {"BAD": 0, "SAT": 1}, (10 * n, 3))
-    header = fits.Header([("CCDNUM", n), ("DETNAME", f"chip {n}"), *common().cards])
+    header = fits.Header([("CCDNUM", n), ("DETNAME", f"chip {n}"), ("MJDREF", 0.0), *common().cards])
     u = np.exp(-0.5 * (np.arange(-5, 6) / (1 + 0.1 * n)) ** 2)
     psf = Psf.from_image(np.outer(u, u), "made")
     made = exposure(pixels, variance, name=f"chip {n}", wcs=WCS(sky_cards()), header=header, fluxmag0=1e9 * n, psf=psf)
@@ -80,6 +80,7 @@ def test_what_holds_for_all_chips_stands_in_the_primary_header_only(tmp_path):
         assert "OBJECT" not in hdus["N4"].header
         assert hdus["N4"].header["DETNAME"] == "chip 1"
         assert "DETNAME" not in hdus[0].header
+        assert hdus["N4"].header.count("MJDREF") == 1, "it comes with the WCS, too"
         assert (str(hdus[0].header["HISTORY"]), str(hdus["N4"].header["HISTORY"])) == ("made", "chip")
         planes = ["", "_MASK", "_VARIANCE", "_PSF"]
         expected = [(each.name + plane, each.version) for each in CHIPS for plane in planes]
