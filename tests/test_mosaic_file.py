@@ -15,7 +15,8 @@ from psfmatch_cli.kernel_io import SavedKernel, load_kernel, save_kernel
 from psfmatch_cli.layouts import Hdu
 from psfmatch_cli.mosaic import Chip, name_chips
 from psfmatch_cli.mosaic_file import MosaicWriter
-from psfmatch_cli.psf import Psf
+from psfmatch_cli.psf import Psf, VaryingPsf
+from psfmatch_cli.psfex import PsfexModel
 
 SHAPE = (40, 50)
 
@@ -25,6 +26,7 @@ def chip(name, version=1):
 
 
 CHIPS = (chip("N4"), chip("S29"), chip("S29", 2))
+ONES = tuple(enumerate(CHIPS, start=1))
 
 
 def image_of(n):
@@ -109,6 +111,31 @@ def test_an_exposure_read_from_a_mosaic_is_written_as_one_exposure(tmp_path):
 def test_the_suffix_is_that_of_an_exposure(tmp_path):
     with MosaicWriter(tmp_path / "mosaic.ecsv") as file, pytest.raises(UsageError, match="must end in"):
         file.add_exposure(CHIPS[0], image_of(1))
+
+
+def varying_psf(n):
+    """PSF whose width changes over the image, of the chip n."""
+    images = np.zeros((3, 11, 11))
+    u = np.exp(-0.5 * (np.arange(-5, 6) / (1 + 0.1 * n)) ** 2)
+    images[0] = np.outer(u, u) / u.sum() ** 2
+    images[1] = 0.1 * (np.outer(u**2, u**2) / (u**2).sum() ** 2 - images[0])
+    model = PsfexModel(images, 1, (25.0, 20.0), (25.0, 20.0), 1.0)
+    return VaryingPsf.from_model(model, SHAPE, "made", (10 * n, 3))
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".fits.fz"])
+def test_psfs_that_vary_come_back(tmp_path, suffix):
+    made = {each.label: image_of(n).with_pixels(image_of(n).masked_image, psf=varying_psf(n)) for n, each in ONES}
+    with MosaicWriter(tmp_path / f"mosaic{suffix}") as file:
+        for _, each in ONES:
+            file.add_exposure(each, made[each.label])
+    write_exposure(tmp_path / f"one{suffix}", made["N4"])
+    for name, label in (("mosaic", "N4"), ("mosaic", "S29"), ("mosaic", "S29,2"), ("one", "N4")):
+        back = read_exposure(f"{tmp_path / name}{suffix}" + ("" if name == "one" else f"[{label}]")).psf
+        assert isinstance(back, VaryingPsf)
+        # The model is written in single precision.
+        np.testing.assert_allclose(back.model.coefficients, made[label].psf.model.coefficients, atol=1e-7)
+        np.testing.assert_allclose(back.model.image(5, 30), made[label].psf.model.image(5, 30), atol=1e-6)
 
 
 def saved(order):

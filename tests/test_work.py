@@ -31,7 +31,7 @@ def work(pair_folder):
 
 def subtracted(work):
     """The difference, and the record that the work filled; as a pool returns them."""
-    return work.subtract(), work.record
+    return work.subtract().result, work.record
 
 
 def test_the_result_is_that_of_the_task_in_this_and_in_another_process(work, pair_folder):

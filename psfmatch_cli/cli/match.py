@@ -27,8 +27,8 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> int:
     with running("match", given, inputs, outputs) as run:
         if given["all_extensions"]:
             return match_extensions(run, Work.match)
-        result = run.work.match()
-        with run.writing(result.summary) as names:
-            matching.write_products(run, names, result)
-        run.say(f"match: {matching.describe(result.summary)} -> {output}")
+        made = run.work.match()
+        with run.writing(made.summary) as names:
+            matching.write_products(run, names, made)
+        run.say(f"match: {matching.describe(made)} -> {output}")
     return 0

@@ -11,6 +11,7 @@ from psfmatch_cli.cli import options
 from psfmatch_cli.cli.products import beside
 from psfmatch_cli.cli.reading_options import reading
 from psfmatch_cli.cli.run import Run
+from psfmatch_cli.cli.work import Matched
 
 if TYPE_CHECKING:
     from psfmatch_cli.exposure import Exposure
@@ -63,14 +64,13 @@ class Product:
 
 
 def products_of(
-    result: MatchExposuresResult, inputs: Mapping[str, Path], settings: Settings, difference: Path | None
+    made: Matched, inputs: Mapping[str, Path], settings: Settings, difference: Path | None
 ) -> dict[str, Product]:
     """The exposures and the kernel of a match, by role.
 
     Parameters
     ----------
-    result : MatchExposuresResult
-        With a difference if it is a `SubtractExposuresResult`.
+    made : Matched
     inputs : mapping of str to Path
         Template and science file.
     settings : Settings
@@ -81,6 +81,7 @@ def products_of(
     from psfmatch_cli.kernel_io import SavedKernel
     from psfmatch_cli.photometry import with_scale_of
 
+    result = made.result
     matched, scale = result.matched_exposure, result.matched_to
     if scale == "template":
         # A file's zero point must be that of its counts.
@@ -92,48 +93,51 @@ def products_of(
         settings.model_dump(),
         result.summary,
     )
-    made = {
+    products = {
         "kernel": (kernel, scale),
         "warped template": (result.warped_exposure, "template"),
         "matched image": (matched, scale),
         "difference": (getattr(result, "subtracted_exposure", None), result.summary["normalize"]),
+        "score": (None if made.score is None else made.score.exposure, "science"),
     }
     lines = adaptation_history(result.summary["adaptations"])
     return {
         role: Product(content, match_cards(result, inputs, settings, difference, photometry), lines)
-        for role, (content, photometry) in made.items()
+        for role, (content, photometry) in products.items()
         if content is not None
     }
 
 
-def write_products(run: Run, names: Mapping[str, Path], result: MatchExposuresResult) -> None:
+def write_products(run: Run, names: Mapping[str, Path], made: Matched) -> None:
     """Write all products that are wanted to their names."""
     from psfmatch_cli.cli.cards import history
     from psfmatch_cli.io import write_exposure
     from psfmatch_cli.kernel_io import save_kernel
 
+    result = made.result
     if "candidates" in names:
         run.write_table(names["candidates"], result.kernel_cell_set.table)
     if "regions" in names:
         run.write_regions(names["regions"], result.kernel_cell_set, result.matched_exposure.xy0)
     lines = history(run.record.command, run.record.arguments, run.settings)
-    for role, made in products_of(result, run.inputs, run.settings, run.outputs.get("difference")).items():
+    for role, product in products_of(made, run.inputs, run.settings, run.outputs.get("difference")).items():
         if role in names:
             write = save_kernel if role == "kernel" else write_exposure
-            write(names[role], made.content, cards=made.cards, history=[*lines, *made.history])
+            write(names[role], product.content, cards=product.cards, history=[*lines, *product.history])
 
 
-def describe(summary: Mapping[str, Any]) -> str:
+def describe(made: Matched) -> str:
     """What a match found, in one line."""
+    summary = made.result.summary
     return (
         f"{summary['convolved']} convolved, {summary['n_used']} of {summary['n_sources']} sources used, "
         f"kernel {summary['kernel_size']} px of order {summary['spatial_order']}, "
         f"sum {summary['kernel_sum']:.4f}{_expectation(summary)}, "
-        f"sky width {summary['sky_width']:.3f}{_scaling(summary)}"
+        f"sky width {summary['sky_width']:.3f}{_scaling(summary)}{_counts(made.result)}"
     )
 
 
-def scale(result: MatchExposuresResult) -> str:
+def _counts(result: MatchExposuresResult) -> str:
     """Whose counts a difference has, where they are not those of the science image."""
     normalize = getattr(result, "normalize", "science")
     return "" if normalize == "science" else f", in {normalize} counts"

@@ -15,13 +15,12 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
     from psfmatch_cli.cli.run import Run
-    from psfmatch_cli.cli.work import Work
-    from psfmatch_cli.image_psf_match import MatchExposuresResult
+    from psfmatch_cli.cli.work import Matched, Work
 
 Result = TypeVar("Result")
 
 
-def match_extensions(run: Run, do: Callable[[Work], MatchExposuresResult]) -> int:
+def match_extensions(run: Run, do: Callable[[Work], Matched]) -> int:
     """Match, or subtract, every pair of chips of the run's files; the exit status."""
     found = find_extensions(run.inputs, run.given)
     with run.writing({}) as names, PairFiles(run, names, found.headers) as files:
@@ -79,7 +78,8 @@ class PairFiles:
         self._run, self._names, self._stack = run, names, ExitStack()
         self._tables: dict[str, Table] = {}
         lines = history(run.record.command, run.record.arguments, run.settings)
-        sources = {"kernel": None, "warped template": "template", "matched image": "science", "difference": "science"}
+        sources = {"kernel": None, "warped template": "template"}
+        sources |= dict.fromkeys(("matched image", "difference", "score"), "science")
         self._writers = {
             role: self._stack.enter_context(
                 MosaicWriter(names[role], cards=run.cards(), history=lines, common=headers[source] if source else None)
@@ -94,20 +94,20 @@ class PairFiles:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def keep(self, extension: Extension, result: MatchExposuresResult) -> str:
+    def keep(self, extension: Extension, made: Matched) -> str:
         """Append the products of one chip; a line about it."""
-        from psfmatch_cli.cli.matching import describe, products_of, scale
+        from psfmatch_cli.cli.matching import describe, products_of
 
         run = self._run
-        run.record.extensions[extension.label].summary = dict(result.summary)
-        made = products_of(result, extension.inputs, run.settings, run.outputs.get("difference"))
+        run.record.extensions[extension.label].summary = made.summary
+        products = products_of(made, extension.inputs, run.settings, run.outputs.get("difference"))
         for role, writer in self._writers.items():
-            product = made[role]
+            product = products[role]
             add = writer.add_kernel if role == "kernel" else writer.add_exposure
             add(extension.chip, product.content, product.cards, product.history)
         if "candidates" in self._names:
-            self._tables[extension.label] = result.kernel_cell_set.table
-        return describe(result.summary) + scale(result)
+            self._tables[extension.label] = made.result.kernel_cell_set.table
+        return describe(made)
 
     def finish(self, extensions: Table) -> None:
         """Append what is known of all chips."""

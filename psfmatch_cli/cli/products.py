@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from psfmatch_cli.errors import OutputError
 from psfmatch_cli.provenance import is_failed_record
@@ -13,7 +14,7 @@ from psfmatch_cli.provenance import is_failed_record
 OFF = "none"
 
 #: Roles of products that are exposures, tables and regions; their file names need certain suffixes.
-EXPOSURES = ("matched image", "warped template", "difference")
+EXPOSURES = ("matched image", "warped template", "difference", "score")
 TABLES = ("sources", "candidates")
 REGIONS = "regions"
 
@@ -39,6 +40,11 @@ def beside(main: Path, given: str | None, off: bool, suffix: str) -> Path | None
         return Path(given)
     stem = main.name.removesuffix(".gz").removesuffix(".fz")
     return main.with_name(stem.removesuffix(Path(stem).suffix) + suffix)
+
+
+def is_wanted(given: Mapping[str, Any], name: str) -> bool:
+    """Whether the options ask for a product that is made only on request."""
+    return beside(Path(), given[name], given[f"no_{name}"], "") is not None
 
 
 def check(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path], overwrite: bool) -> None:

@@ -17,7 +17,9 @@ from psfmatch_cli.cli.work import Work
 @options.path_argument("science")
 @options.output("Difference exposure (.fits, .fits.gz or .fits.fz)")
 @options.product("matched", "Matched exposure, see psfmatch match", "OUTPUT_matched.fits beside it")
+@options.product("score", "Score image: flux of a point source at every pixel and its variance", "none")
 @options.normalize
+@options.decorrelate
 @matching.all_options
 def command(template: Path, science: Path, output: Path, **given: Any) -> int:
     """Subtract TEMPLATE from SCIENCE after matching their PSFs.
@@ -29,14 +31,15 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> int:
     inputs = {"template": template, "science": science}
     outputs = {
         **matching.further_products(output, given),
+        "score": beside(output, given["score"], given["no_score"], ""),
         "matched image": beside(output, given["matched"], given["no_matched"], "_matched.fits"),
         "difference": output,
     }
     with running("subtract", given, inputs, outputs) as run:
         if given["all_extensions"]:
             return match_extensions(run, Work.subtract)
-        result = run.work.subtract()
-        with run.writing(result.summary) as names:
-            matching.write_products(run, names, result)
-        run.say(f"subtract: {matching.describe(result.summary)}{matching.scale(result)} -> {output}")
+        made = run.work.subtract()
+        with run.writing(made.summary) as names:
+            matching.write_products(run, names, made)
+        run.say(f"subtract: {matching.describe(made)} -> {output}")
     return 0

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from psfmatch_cli.cli.products import is_wanted
 from psfmatch_cli.cli.reading import read_options
 from psfmatch_cli.errors import UsageError
 from psfmatch_cli.provenance import WorkRecord
@@ -23,9 +24,32 @@ if TYPE_CHECKING:
     from psfmatch_cli.detect import Detection
     from psfmatch_cli.exposure import Exposure
     from psfmatch_cli.image_psf_match import ImagePsfMatchTask
-    from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult
+    from psfmatch_cli.results import MatchExposuresResult
+    from psfmatch_cli.score import Score
     from psfmatch_cli.settings import Settings
     from psfmatch_cli.source_list import SourceList
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What a pair of images gave.
+
+    Parameters
+    ----------
+    result : MatchExposuresResult
+        With a difference if it is a `SubtractExposuresResult`.
+    score : Score or None
+        Its score image, if one was wanted.
+    """
+
+    result: MatchExposuresResult
+    score: Score | None = None
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What was found and chosen, by name."""
+        more = {} if self.score is None else {"score_width": self.score.sky_width}
+        return {**self.result.summary, **more}
 
 
 @dataclass(frozen=True)
@@ -51,15 +75,24 @@ class Work:
     record: WorkRecord = field(default_factory=WorkRecord)
     outputs: Collection[Path] = ()
 
-    def subtract(self) -> SubtractExposuresResult:
-        """The difference of the pair; errors as `ImagePsfMatchTask.subtract_exposures` and `read`."""
-        with self._task() as task:
-            return task.subtract_exposures(*self._read_pair(), **self._match_arguments())
+    def subtract(self) -> Matched:
+        """The difference of the pair, and its score image where one is wanted.
 
-    def match(self) -> MatchExposuresResult:
+        Errors are those of `ImagePsfMatchTask.subtract_exposures`, `psfmatch_cli.score.score_exposure` and `read`.
+        """
+        with self._task() as task:
+            template, science = self._read_pair()
+            result = task.subtract_exposures(template, science, **self._match_arguments())
+            if not is_wanted(self.given, "score"):
+                return Matched(result)
+            from psfmatch_cli.score import score_exposure
+
+            return Matched(result, score_exposure(science, result, self.settings))
+
+    def match(self) -> Matched:
         """The pair matched; errors as `ImagePsfMatchTask.match_exposures` and `read`."""
         with self._task() as task:
-            return task.match_exposures(*self._read_pair(), **self._match_arguments())
+            return Matched(task.match_exposures(*self._read_pair(), **self._match_arguments()))
 
     def find_candidates(self) -> tuple[CandidateSet, tuple[int, int]]:
         """All sources with their fate before the fit, and the origin of the science image."""
