@@ -323,12 +323,15 @@ def test_a_pair_of_single_images_works_the_same(pairs, psfmatch):
     for role in ("template", "science"):
         write_exposure(f"{role}.fits", getattr(pairs["N4"], role))
     arguments = ("subtract", "template.fits", "science.fits", *FAST)
-    for name, more in (("one.fits", ()), ("all.fits", ("--all-extensions",))):
-        ended = psfmatch(*arguments, "-o", name, *more)
-        assert (ended.status, ended.err) == (0, "")
-    one, every = read_exposure("one.fits"), read_exposure("all.fits[IMAGE]")
-    for plane in PLANES:
-        np.testing.assert_array_equal(getattr(every, plane), getattr(one, plane))
+    for name, more in (("one", ()), ("all", ("--all-extensions",))):
+        ended = psfmatch(*arguments, "-o", f"{name}.fits", "--score", f"{name}_score.fits", *more)
+        assert ended.status == 0
+    for product in ("", "_score"):
+        one, every = read_exposure(f"one{product}.fits"), read_exposure(f"all{product}.fits[IMAGE]")
+        for plane in PLANES:
+            np.testing.assert_array_equal(getattr(every, plane), getattr(one, plane))
+    summaries = [record_of(Path(f"{name}_metadata.json")) for name in ("one", "all")]
+    assert summaries[0]["run.summary.score_width"] == summaries[1]["extensions.IMAGE.run.summary.score_width"]
 
 
 def test_one_image_that_fails_is_the_failure_of_the_run(pairs, psfmatch):
