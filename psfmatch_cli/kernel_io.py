@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 from psfmatch_cli.errors import InputError, UsageError
 from psfmatch_cli.exposure import Box
 from psfmatch_cli.fitsfile import FitsPath, HduKey, find_hdu, open_fits, parse_path, read_data
-from psfmatch_cli.fitswrite import append_cards
+from psfmatch_cli.fitswrite import announce_long_strings, append_cards
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel
-from psfmatch_cli.outputs import Card, atomic_path, printable, to_json
+from psfmatch_cli.outputs import Card, atomic_path, creation_card, printable, to_json
 from psfmatch_cli.tables import table_hdu
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def save_kernel(
 def kernel_hdus(saved: SavedKernel, cards: Iterable[Card] = (), history: Iterable[str] = ()) -> fits.HDUList:
     """The HDUs of a kernel file."""
     primary = fits.PrimaryHDU()
-    append_cards(primary.header, [*_summary(saved), *cards])
+    append_cards(primary.header, [creation_card(), *_summary(saved), *cards])
     for line in history:
         primary.header.add_history(printable(line))
     hdus = fits.HDUList(
@@ -128,6 +128,7 @@ def kernel_hdus(saved: SavedKernel, cards: Iterable[Card] = (), history: Iterabl
             hdus.append(_array_hdu(name, covariance))
     if saved.candidates is not None:
         hdus.append(table_hdu(saved.candidates, "CANDIDATES"))
+    announce_long_strings(primary.header)
     return hdus
 
 
@@ -156,7 +157,7 @@ def load_kernel(path: str | Path) -> SavedKernel:
             kernel = MatchingKernel(basis, coefficients, _spatial_model(spatial), of_kernel)
             model = BackgroundModel(background[0], _spatial_model(background_spatial), of_background)
             settings, info = (_read_json(hdus, keys[name], where.path) for name in ("SETTINGS", "INFO"))
-        except (KeyError, ValueError, UsageError) as error:
+        except (KeyError, ValueError, UsageError, RecursionError) as error:
             raise InputError(f"{where}: damaged kernel file ({error})") from error
     table = FitsPath(where.path, keys["CANDIDATES"])
     return SavedKernel(kernel, model, read_table(str(table)) if has["CANDIDATES"] else None, settings, info)

@@ -28,11 +28,12 @@ from typing import TYPE_CHECKING, Any, Self
 from astropy.io import fits
 
 from psfmatch_cli.exposure import Exposure
-from psfmatch_cli.fitswrite import append_cards, check_suffix, compressed, copy_cards, exposure_hdus
+from psfmatch_cli.fitswrite import announce_long_strings, append_cards, check_suffix, compressed, exposure_hdus
+from psfmatch_cli.header_cards import copy_cards
 from psfmatch_cli.kernel_io import KERNELS_FORMAT, SavedKernel, kernel_hdus
 from psfmatch_cli.layouts import MOSAIC_FORMAT
 from psfmatch_cli.mosaic import Chip
-from psfmatch_cli.outputs import Card, printable
+from psfmatch_cli.outputs import Card, creation_card, printable
 from psfmatch_cli.tables import table_hdu
 
 if TYPE_CHECKING:
@@ -140,9 +141,13 @@ class MosaicWriter:
     def _begin(self, kind: str, shared: fits.Header) -> None:
         primary = fits.PrimaryHDU()
         primary.header.extend(shared, end=True)
-        append_cards(primary.header, [("PMFORMAT", kind, "kind of file"), ("PMFVERS", 1, "its version"), *self._cards])
+        append_cards(
+            primary.header,
+            [creation_card(), ("PMFORMAT", kind, "kind of file"), ("PMFVERS", 1, "its version"), *self._cards],
+        )
         for line in self._history:
             primary.header.add_history(printable(line))
+        announce_long_strings(primary.header)
         opened = gzip.open if self._path.name.lower().endswith(".gz") else open
         self._stream = self._stack.enter_context(opened(self._path, "wb"))
         self._write(fits.HDUList([primary]), 0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from psfmatch_cli.cli import options
+from psfmatch_cli.cli.plain_text import one_line
 from psfmatch_cli.cli.reading_options import reading
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def command(exposure: Path, as_json: bool, quick: bool, all_extensions: bool, **
 
     def show(report: Mapping[str, Any], end: str = "") -> None:
         if not (as_json or given["quiet"]):
-            click.echo("\n".join(lines(report)) + end)
+            click.echo("\n".join(map(one_line, lines(report))) + end)
 
     status = 0
     with reporting(given["verbose"], given["quiet"], warnings):

@@ -16,6 +16,7 @@ from psfmatch_cli.cli import products
 from psfmatch_cli.cli.console import reporting
 from psfmatch_cli.cli.exits import arguments, outcome
 from psfmatch_cli.cli.options import SETTING_OF
+from psfmatch_cli.cli.plain_text import one_line
 from psfmatch_cli.cli.work import Work
 from psfmatch_cli.errors import OutputError
 from psfmatch_cli.provenance import RunRecord, failure
@@ -149,7 +150,7 @@ class Run:
     def tell(self, line: str) -> None:
         """Print a line about a part of the work, where lines are wanted."""
         if not (self.given["as_json"] or self.given["metadata_flat"] or self.given["quiet"]):
-            click.echo(line)
+            click.echo(one_line(line))
 
     def say(self, line: str) -> None:
         """Print the summary: one line, or on request JSON or the whole record."""
@@ -163,7 +164,7 @@ class Run:
             click.echo(to_json({**self.record.summary, **({"extensions": parts} if parts else {})}, indent=2))
         elif self.given["metadata_flat"]:
             for key, value in self.record.document(self.ending).flat().items():
-                click.echo(f"{key} = {json.dumps(value)}")
+                click.echo(f"{one_line(key)} = {json.dumps(value)}")
         else:
             self.tell(line)
 
