@@ -168,7 +168,10 @@ def stated_psf(opened: Opened, fwhm: Fact | None) -> Psf | None:
 
 def _varying_psf(opened: Opened) -> VaryingPsf | None:
     """The PSF of the table that stands beside the PSF extension of our own files, or None."""
-    index = next((hdu.index for hdu in list_hdus(opened.hdus) if hdu.name == "PSF_DATA"), None)
+    listed = list_hdus(opened.hdus)
+    beside = listed[opened.planes.psf]
+    key = f"{beside.name}_DATA", beside.version
+    index = next((hdu.index for hdu in listed if (hdu.name, hdu.version) == key), None)
     if index is None:
         return None
     model = read_psf_table(opened.hdus, index, opened.source)

@@ -22,6 +22,8 @@ FILES = {
     "header_cards",
     "outputs",
     "layouts",
+    "mosaic",
+    "mosaic_file",
     "instruments",
     "masks",
     "quality_flags",

@@ -12,6 +12,12 @@ from psfmatch_cli.interrupts import Stopped, stopping_signal
 HANGUP, INTERRUPTED, TERMINATED = 129, 130, 143
 
 
+def arguments() -> list[str]:
+    """The command line that is being run, without the program; empty where none is, as in a process of a pool."""
+    context = click.get_current_context(silent=True)
+    return [] if context is None else list(context.find_root().obj or [])
+
+
 def outcome(error: BaseException) -> tuple[int, str]:
     """Exit status and one line for the user.
 

@@ -146,6 +146,15 @@ summary = chain(
     option("--metadata-flat", is_flag=True, section="Output", help="Print the record of the run, one item a line."),
 )
 
+all_extensions = option(
+    "--all-extensions",
+    is_flag=True,
+    section="Input",
+    help="Work on all chips of the files, matched by EXTNAME, else by a card such as CCDNUM, else by order. Each "
+    "output holds all of them. A chip that fails is reported and left out; the exit status is then 1 (it cannot be "
+    "used) or 3 (no candidates or no solution).",
+)
+
 sources = chain(
     option(
         "--sources",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psfmatch_cli.provenance import is_failed_record
 
@@ -40,6 +40,11 @@ def beside(main: Path, given: str | None, off: bool, suffix: str) -> Path | None
         return Path(given)
     stem = main.name.removesuffix(".gz").removesuffix(".fz")
     return main.with_name(stem.removesuffix(Path(stem).suffix) + suffix)
+
+
+def is_wanted(given: Mapping[str, Any], name: str) -> bool:
+    """Whether the options ask for a product that is made only on request."""
+    return beside(Path(), given[name], given[f"no_{name}"], "") is not None
 
 
 def check(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path], overwrite: bool) -> None:

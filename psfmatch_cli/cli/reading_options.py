@@ -15,7 +15,7 @@ _READING: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "layout",
         {"metavar": "NAME"},
-        "Layout of the file: lsst, jwst, hst, decam, ztf, panstarrs, sdss, swarp or plain. "
+        "Layout of the file: mosaic, lsst, jwst, hst, decam, ztf, panstarrs, sdss, swarp or plain. "
         "[default: recognised by its content]",
     ),
     (
