@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Pixel sides of any camera, from interferometers to whole skies, arcsec.
+PIXEL_SCALES = (1e-4, 7200.0)
+#: Largest values of cards that say how many others there are; damaged ones would ask for any amount of memory.
+_LARGEST = {"WCSAXES": 9, **{f"{name}_ORDER": 9 for name in ("A", "B", "AP", "BP")}}
+
 
 def read_wcs(hdus: fits.HDUList, headers: Sequence[fits.Header], where: str) -> WCS | None:
     """WCS of the first of these headers that has one; None (and a warning) where it cannot be used.
@@ -62,22 +67,49 @@ def _standard(header: fits.Header) -> fits.Header:
 
 
 def _celestial_wcs(header: fits.Header, hdus: fits.HDUList, where: str) -> WCS | None:
-    from astropy.wcs import WCS, WcsError
+    from astropy.wcs import WCS
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            wcs = WCS(header, fobj=hdus, naxis=2)
-            if not wcs.has_celestial:
-                return None
-            sky = wcs.pixel_to_world_values((header["NAXIS1"] - 1) / 2, (header["NAXIS2"] - 1) / 2)
-        except (WcsError, ValueError, KeyError, AssertionError) as error:
-            log.warning("%s: the WCS in the header cannot be used (%s)", where, str(error).strip().split("\n")[0])
-            return None
-    if not np.isfinite(sky).all():
-        log.warning("%s: the WCS in the header is singular and not used", where)
+    fault = _fault(header)
+    if fault is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                wcs = WCS(header, fobj=hdus, naxis=2)
+                if not wcs.has_celestial:
+                    return None
+                fault = _implausible(geometry(wcs, (header["NAXIS2"], header["NAXIS1"])))
+            except Exception as error:  # damaged cards make the parsers below it raise every kind there is
+                fault = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+    if fault is None:
+        return wcs
+    log.warning("%s: the WCS in the header cannot be used (%s)", where, fault.rstrip("."))
+    return None
+
+
+def _fault(header: fits.Header) -> str | None:
+    """What makes the cards no WCS, where the parser would take a default instead, or any amount of memory."""
+    for name in ("CTYPE1", "CTYPE2"):
+        if not isinstance(header.get(name, ""), str):
+            return f"{name} is no text"
+    for name in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"):
+        value = header.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+            return f"{name} is no number"
+    for name, most in _LARGEST.items():
+        value = header.get(name, 0)
+        if type(value) is not int or not 0 <= value <= most:
+            return f"{name} is {value!r}, expected 0 to {most}"
+    return None
+
+
+def _implausible(found: Geometry | None) -> str | None:
+    """What speaks against a WCS that can be evaluated."""
+    if found is None:
+        return "it is singular"
+    smallest, largest = PIXEL_SCALES
+    if smallest <= found.pixel_scale <= largest:
         return None
-    return wcs
+    return f"pixels of {found.pixel_scale:.3g} arcsec, expected {smallest:g} to {largest:g}"
 
 
 def solved_beside(path: Path) -> Path | None:
