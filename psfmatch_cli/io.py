@@ -85,7 +85,7 @@ def read_exposure(path: str | Path, options: ReadOptions | None = None, *, role:
         facts = file_facts(opened, quantities, psf)
     complete(pixels, options)
     header = opened.cards.header
-    origin = origin_from_header(header) if opened.layout.name == "lsst" else (0, 0)
+    origin = origin_from_header(header, where) if opened.layout.name == "lsst" else (0, 0)
     masked = MaskedImage.from_arrays(pixels.image, pixels.mask, pixels.variance, pixels.planes, origin)
     log.info("%s: %s", where, _summary(masked, pixels, facts))
     return Exposure(

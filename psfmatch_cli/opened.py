@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from astropy.io import fits
 
-from psfmatch_cli.archive import Archive, ArchiveTable
+from psfmatch_cli.archive import INDEX_COLUMNS, Archive, ArchiveTable
 from psfmatch_cli.asinh import CARDS as ASINH_CARDS
 from psfmatch_cli.asinh import scaling
 from psfmatch_cli.companions import Companion, find_companions
@@ -165,7 +165,8 @@ def _wcs(
 def _archive(hdus: fits.HDUList, source: FitsPath) -> Archive | None:
     """The objects attached to an LSST exposure, or None."""
     kinds = [str(hdu.header.get("EXTTYPE", "")).strip() for hdu in hdus]
-    by_card = int(hdus[0].header.get("AR_HDU", 0)) - 1  # the card counts from 1
+    stated = hdus[0].header.get("AR_HDU", 0)
+    by_card = stated - 1 if type(stated) is int else 0  # the card counts from 1
     first = kinds.index("ARCHIVE_INDEX") if "ARCHIVE_INDEX" in kinds else by_card
     if not 0 < first < len(hdus):
         return None
@@ -174,7 +175,14 @@ def _archive(hdus: fits.HDUList, source: FitsPath) -> Archive | None:
         for index in range(first, len(hdus))
         if isinstance(hdus[index], fits.BinTableHDU)
     ]
-    return Archive(tables[0], tables[1:]) if tables else None
+    if not tables:
+        return None
+    if not set(INDEX_COLUMNS) <= set(tables[0].rows.dtype.names or ()):
+        log.warning(
+            "%s: the index of the attached objects is not as expected; PSF and calibration are not read", source
+        )
+        return None
+    return Archive(tables[0], tables[1:])
 
 
 def _sdss_claims(hdus: fits.HDUList, cards: Cards, source: FitsPath) -> Claims:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psfmatch_cli.errors import PsfMatchError
+from psfmatch_cli.inputs import check_regular
 from psfmatch_cli.metadata import TaskMetadata
 from psfmatch_cli.version import __version__
 
@@ -132,9 +133,11 @@ def failure(error: BaseException, exit_code: int, message: str) -> dict[str, Any
 
 def is_failed_record(path: Path) -> bool:
     """Whether a file is the record of a run that failed, so that a new run may replace it."""
+    if not path.is_file():
+        return False
     try:
         document = TaskMetadata.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return False
     return document.get("__format__") == FORMAT and document.get("run.status") == "failed"
 
@@ -144,7 +147,9 @@ def describe_file(path: Path) -> dict[str, Any]:
     from psfmatch_cli.fitsfile import file_digest, parse_path
 
     try:
-        return {"path": str(path), "bytes": parse_path(path).path.stat().st_size, "sha256": file_digest(path)}
+        file = parse_path(path).path
+        check_regular(file, "an input")
+        return {"path": str(path), "bytes": file.stat().st_size, "sha256": file_digest(path)}
     except (OSError, PsfMatchError):  # the reader of the input reports it
         return {"path": str(path)}
 

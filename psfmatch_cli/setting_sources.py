@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from psfmatch_cli.errors import InputError, UsageError
+from psfmatch_cli.inputs import check_regular
 from psfmatch_cli.setting_keys import PREFIX, bare, checked_key, key_of_variable
 from psfmatch_cli.setting_values import parsed, typed
 
@@ -127,9 +128,10 @@ def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    check_regular(path, "a settings file")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the settings file {path}: {error.strerror}") from error
-    except ValueError as error:  # of TOML and of the encoding
+    except (ValueError, RecursionError) as error:  # of TOML, of the encoding, and of brackets within brackets
         raise InputError(f"the settings file {path} is not TOML: {error}") from error

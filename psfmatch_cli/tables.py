@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from psfmatch_cli.errors import InputError, OutputError, UsageError
+from psfmatch_cli.inputs import check_regular
 from psfmatch_cli.outputs import Card, atomic_path, card_value
 
 if TYPE_CHECKING:
@@ -77,8 +78,7 @@ def _read_text_table(path: Path, kind: str) -> Table:
     from astropy.io.ascii import InconsistentTableError
     from astropy.table import Table
 
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    check_regular(path, "a table")
     try:
         table = Table.read(path, format=kind)
     except (InconsistentTableError, ValueError, OSError) as error:

@@ -13,6 +13,8 @@ FILES = {
     "tables",
     "regions",
     "fitsfile",
+    "fitsscan",
+    "unpack",
     "fitswrite",
     "outputs",
     "layouts",
@@ -32,6 +34,8 @@ FILES = {
 }
 #: What headers and arrays mean, and what makes up for what a file lacks.
 AIDS = {
+    "inputs",
+    "memory",
     "noise",
     "defects",
     "detector",

@@ -37,6 +37,8 @@ def beside(main: Path, given: str | None, off: bool, suffix: str) -> Path | None
         return None
     if given is not None:
         return Path(given)
+    if not main.name:
+        raise OutputError(f"{main}: is a folder, expected a file name")
     stem = main.name.removesuffix(".gz").removesuffix(".fz")
     return main.with_name(stem.removesuffix(Path(stem).suffix) + suffix)
 
