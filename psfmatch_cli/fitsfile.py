@@ -106,7 +106,7 @@ def open_fits(path: Path) -> Iterator[OpenedHdus]:
     structure = read_structure(path)
     # Astropy gets an open file and no name, in which it would look for the protocol of a network.
     with open(path, "rb") if structure.unpacked is None else structure.unpacked as source, ExitStack() as stack:
-        with _reading(path, "not a readable FITS file"):
+        with reading_fits(path, "not a readable FITS file"):
             hdus = OpenedHdus.fromfile(source, mode="readonly", memmap=False, lazy_load_hdus=False)
             stack.enter_context(hdus)
             list_hdus(hdus)  # headers of compressed images are made when they are asked for
@@ -127,7 +127,7 @@ def read_data(hdus: fits.HDUList, index: int, path: Path) -> Any:
     structure = getattr(hdus, "structure", None)
     if structure is not None and index < len(structure.extents):
         _check_data(structure.extents[index], structure.length, hdus, path)
-    with _reading(path, f"HDU {index} cannot be read, the file seems damaged"):
+    with reading_fits(path, f"HDU {index} cannot be read, the file seems damaged"):
         return hdus[index].data
 
 
@@ -154,6 +154,21 @@ def datasum(hdus: fits.HDUList, extent: HduExtent) -> int:
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)
     return total
+
+
+def column_names(hdus: fits.HDUList, index: int, path: Path) -> list[str]:
+    """Names of the columns of a binary table; none for another HDU.
+
+    Raises
+    ------
+    InputError
+        If the cards that describe the columns are damaged.
+    """
+    hdu = hdus[index]
+    if not isinstance(hdu, fits.BinTableHDU) or hdu.is_image:
+        return []
+    with reading_fits(path, f"HDU {index} cannot be read, the file seems damaged"):
+        return [str(name) for name in hdu.columns.names or ()]
 
 
 def read_image(hdus: fits.HDUList, index: int, path: Path) -> NDArray:
@@ -280,7 +295,7 @@ def file_digest(path: str | Path) -> str:
 
 
 @contextmanager
-def _reading(path: Path, complaint: str) -> Iterator[None]:
+def reading_fits(path: Path, complaint: str) -> Iterator[None]:
     """What astropy says of a file becomes an error of one line, or log lines: damage as warnings, the rest to debug.
 
     Raises

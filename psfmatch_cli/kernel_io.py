@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from psfmatch_cli.errors import InputError, UsageError
 from psfmatch_cli.exposure import Box
-from psfmatch_cli.fitsfile import find_hdu, open_fits, parse_path, read_data
+from psfmatch_cli.fitsfile import ReadableHeader, find_hdu, open_fits, parse_path, read_data
 from psfmatch_cli.fitswrite import append_cards
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel
 from psfmatch_cli.outputs import Card, atomic_path, printable, to_json
@@ -132,7 +132,7 @@ def load_kernel(path: str | Path) -> SavedKernel:
 
     where = parse_path(path).path
     with open_fits(where) as hdus:
-        header = hdus[0].header
+        header = ReadableHeader(hdus[0].header)
         if header.get("PMFORMAT") != FORMAT:
             raise InputError(f"{where}: not a kernel file of psfmatch (no card PMFORMAT = {FORMAT!r})")
         if header.get("PMFVERS") != FORMAT_VERSION:
@@ -187,14 +187,14 @@ def _array_hdu(name: str, values: NDArray[np.float64], spatial: SpatialModel | N
     return hdu
 
 
-def _spatial_model(header: fits.Header) -> SpatialModel:
+def _spatial_model(header: Mapping[str, Any]) -> SpatialModel:
     region = Box(*(int(header[f"SP{name}"]) for name in ("XMIN", "YMIN", "XMAX", "YMAX")))
     return SpatialModel(header["SPMODEL"], int(header["SPORDER"]), region)
 
 
-def _read_array(hdus: fits.HDUList, name: str, path: Path) -> tuple[NDArray[np.float64], fits.Header]:
+def _read_array(hdus: fits.HDUList, name: str, path: Path) -> tuple[NDArray[np.float64], Mapping[str, Any]]:
     index = find_hdu(hdus, name, path)
-    return np.ascontiguousarray(read_data(hdus, index, path), np.float64), hdus[index].header
+    return np.ascontiguousarray(read_data(hdus, index, path), np.float64), ReadableHeader(hdus[index].header)
 
 
 def _json_hdu(name: str, value: Mapping[str, Any]) -> fits.BinTableHDU:

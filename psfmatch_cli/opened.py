@@ -15,7 +15,16 @@ from psfmatch_cli.asinh import CARDS as ASINH_CARDS
 from psfmatch_cli.asinh import scaling
 from psfmatch_cli.companions import Companion, find_companions
 from psfmatch_cli.detector import Claims
-from psfmatch_cli.fitsfile import FitsPath, find_hdu, list_hdus, open_fits, read_data, readable_cards
+from psfmatch_cli.fitsfile import (
+    FitsPath,
+    ReadableHeader,
+    column_names,
+    find_hdu,
+    list_hdus,
+    open_fits,
+    read_data,
+    readable_cards,
+)
 from psfmatch_cli.instruments import LAYOUTS, Layout, locate_planes
 from psfmatch_cli.keywords import Cards
 from psfmatch_cli.layouts import Hdu, PlaneMap
@@ -164,14 +173,15 @@ def _wcs(
 
 def _archive(hdus: fits.HDUList, source: FitsPath) -> Archive | None:
     """The objects attached to an LSST exposure, or None."""
-    kinds = [str(hdu.header.get("EXTTYPE", "")).strip() for hdu in hdus]
-    stated = hdus[0].header.get("AR_HDU", 0)
+    headers = [ReadableHeader(hdu.header) for hdu in hdus]
+    kinds = [str(header.get("EXTTYPE", "")).strip() for header in headers]
+    stated = headers[0].get("AR_HDU", 0)
     by_card = stated - 1 if type(stated) is int else 0  # the card counts from 1
     first = kinds.index("ARCHIVE_INDEX") if "ARCHIVE_INDEX" in kinds else by_card
     if not 0 < first < len(hdus):
         return None
     tables = [
-        ArchiveTable(hdus[index].header, read_data(hdus, index, source.path))
+        ArchiveTable(headers[index], read_data(hdus, index, source.path))
         for index in range(first, len(hdus))
         if isinstance(hdus[index], fits.BinTableHDU)
     ]
@@ -187,15 +197,15 @@ def _archive(hdus: fits.HDUList, source: FitsPath) -> Archive | None:
 
 def _sdss_claims(hdus: fits.HDUList, cards: Cards, source: FitsPath) -> Claims:
     """Noise of a frame; of a calibrated one with the calibration and the sky in its further HDUs."""
-    if not _is_calibrated_frame(hdus):
+    if not _is_calibrated_frame(hdus, source):
         return frame_claims(cards.header)
     calibration = np.asarray(read_data(hdus, 1, source.path))
     rows = read_data(hdus, 2, source.path)
     return frame_claims(cards.header, calibration, np.asarray(rows["ALLSKY"]) if len(rows) else None)
 
 
-def _is_calibrated_frame(hdus: fits.HDUList) -> bool:
+def _is_calibrated_frame(hdus: fits.HDUList, source: FitsPath) -> bool:
     """Whether the file has the calibration vector and the sky table of SDSS frames."""
     if len(hdus) < 3 or not hdus[1].is_image or len(hdus[1].shape) != 1:
         return False
-    return isinstance(hdus[2], fits.BinTableHDU) and "ALLSKY" in {str(name).upper() for name in hdus[2].columns.names}
+    return "ALLSKY" in {name.upper() for name in column_names(hdus, 2, source.path)}

@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from psfmatch_cli.fitsfile import FitsPath, find_hdu, list_hdus, open_fits, read_data, read_image, readable_cards
+from psfmatch_cli.fitsfile import (
+    FitsPath,
+    ReadableHeader,
+    column_names,
+    find_hdu,
+    list_hdus,
+    open_fits,
+    read_data,
+    read_image,
+    readable_cards,
+)
 from psfmatch_cli.keywords import card_number
 from psfmatch_cli.psf import Psf
 from psfmatch_cli.psfex import COLUMN, PsfexModel, psfex_model, resampled
@@ -63,17 +73,13 @@ def _table_of_model(hdus: fits.HDUList, source: FitsPath) -> int | None:
     candidates: Sequence[int] = range(len(hdus))
     if source.hdu is not None:
         candidates = [find_hdu(hdus, source.hdu, source.path)]
-    for index in candidates:
-        hdu = hdus[index]
-        if isinstance(hdu, fits.BinTableHDU) and not hdu.is_image and COLUMN in (hdu.columns.names or ()):
-            return index
-    return None
+    return next((index for index in candidates if COLUMN in column_names(hdus, index, source.path)), None)
 
 
 def _read_model(hdus: fits.HDUList, index: int, source: FitsPath) -> PsfexModel:
     rows = read_data(hdus, index, source.path)
     masks = np.asarray(rows[COLUMN][0] if len(rows) else np.empty(0))
-    return psfex_model(hdus[index].header, masks[None] if masks.ndim == 2 else masks, str(source))
+    return psfex_model(ReadableHeader(hdus[index].header), masks[None] if masks.ndim == 2 else masks, str(source))
 
 
 def _sampling(

@@ -54,7 +54,7 @@ def read_table(path: str | Path) -> Table:
     from astropy.io import fits
     from astropy.table import Table
 
-    from psfmatch_cli.fitsfile import describe_hdus, find_hdu, open_fits, parse_path, read_data
+    from psfmatch_cli.fitsfile import describe_hdus, find_hdu, list_hdus, open_fits, parse_path, read_data, reading_fits
 
     where = parse_path(path)
     kind = table_format(where.path)
@@ -63,14 +63,14 @@ def read_table(path: str | Path) -> Table:
     with open_fits(where.path) as hdus:
         tables = [index for index, hdu in enumerate(hdus) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
         # An LDAC file of SExtractor has the header of the image in a table of its own, before the sources.
-        index = next((index for index in tables if hdus[index].name != "LDAC_IMHEAD"), None)
+        names = [hdu.name for hdu in list_hdus(hdus)]
+        index = next((index for index in tables if names[index] != "LDAC_IMHEAD"), None)
         if where.hdu is not None:
             index = find_hdu(hdus, where.hdu, where.path)
         if index not in tables:
             raise InputError(f"{where}: no table there; the file has {describe_hdus(hdus)}")
         read_data(hdus, index, where.path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with reading_fits(where.path, f"HDU {index} cannot be read, the file seems damaged"):
             return Table.read(hdus[index], format="fits", mask_invalid=False, character_as_bytes=False)
 
 
