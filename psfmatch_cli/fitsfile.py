@@ -128,7 +128,10 @@ def read_data(hdus: fits.HDUList, index: int, path: Path) -> Any:
     if structure is not None and index < len(structure.extents):
         _check_data(structure.extents[index], structure.length, hdus, path)
     with reading_fits(path, f"HDU {index} cannot be read, the file seems damaged"):
-        return hdus[index].data
+        data = hdus[index].data
+        for name in getattr(data, "names", None) or ():
+            data[name]  # columns are converted, which may fail, when they are asked for first
+        return data
 
 
 def _check_data(extent: HduExtent, length: int, hdus: fits.HDUList, path: Path) -> None:

@@ -17,6 +17,7 @@ from astropy.io import fits
 
 import made_files
 from made_files import counts, flag_image
+from made_pairs import gaussian_stars
 from mutations import KINDS
 from psfmatch_cli.cli.exits import outcome
 from psfmatch_cli.errors import PsfMatchError
@@ -63,18 +64,15 @@ def archive_tables():
     return tables
 
 
-def tiled_file(path, kind, image, **more):
-    return made_files.save(path, made_files.primary(), fits.CompImageHDU(image, compression_type=kind, **more))
-
-
-def all_tilings(folder):
-    """Tile-compressed images of every kind; the first is the exposure, the others are reached through brackets."""
+def tiled_files(folder):
+    """One tile-compressed image a file, of every kind of compression."""
     whole = np.rint(made_files.counts()).astype(np.int32)
-    hdus = [made_files.primary(GAIN=2.0)]
-    for kind in ("RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1"):
-        hdus.append(fits.CompImageHDU(whole, compression_type=kind, name=kind, tile_shape=(16, 16)))
-    hdus.append(fits.CompImageHDU(made_files.counts(), compression_type="RICE_1", name="FLOAT", quantize_level=16))
-    return made_files.save(folder / "tiles.fits.fz", *hdus)
+    kinds = {kind: (whole, {}) for kind in ("GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1", "RICE_1")}
+    kinds["FLOAT"] = made_files.counts(), {"compression_type": "RICE_1", "quantize_level": 16}
+    for name, (image, more) in kinds.items():
+        tiled = fits.CompImageHDU(image, **{"compression_type": name, "tile_shape": (16, 16), **more})
+        made_files.save(folder / f"{name}.fits.fz", made_files.primary(GAIN=2.0), tiled)
+    return folder / "RICE_1.fits.fz"
 
 
 def gzipped(folder):
@@ -97,7 +95,7 @@ MAKERS = {
     "panstarrs": made_files.panstarrs_files,
     "sdss": lambda folder: made_files.sdss_frame(folder / "a.fits"),
     "swarp": made_files.swarp_files,
-    "tiles": all_tilings,
+    "tiles": tiled_files,
     "packed": gzipped,
 }
 
@@ -168,8 +166,101 @@ def test_a_damaged_file_is_read_or_refused_with_one_line(layout, kind, seeds, tm
         (folder / file.name).write_bytes(data)
         # Now and then the headers alone: they are looked at without any pixel, too.
         read = read_facts if number % 5 == 0 else read_exposure
-        fault = complaint(lambda read=read: read(exposure))
+        path = folder / file.name if layout == "tiles" else exposure
+        fault = complaint(lambda read=read, path=path: read(path))
         if fault:
             bad[number, file.name, read.__name__] = fault
         shutil.copyfile(file, folder / file.name)
     assert not bad, "\n".join(f"--- {layout}, {kind}, {key}\n{fault}" for key, fault in bad.items())
+
+
+@pytest.mark.parametrize("layout", MAKERS)
+def test_the_command_info_ends_with_a_line(layout, seeds, tmp_path, psfmatch):
+    folder = tmp_path / "files"
+    shutil.copytree(seeds[layout].parent, folder)
+    for number, kind in list(enumerate(KINDS))[list(MAKERS).index(layout) % 3 :: 3]:
+        file, data = damaged(seeds[layout], kind, 100 + number)
+        (folder / file.name).write_bytes(data)
+        with limited():
+            ended = psfmatch("info", folder / seeds[layout].name)
+        check(ended, (kind, 100 + number, file.name))
+        shutil.copyfile(file, folder / file.name)
+
+
+def check(ended, what):
+    """Success, or an exit status of ours and one line that says why, after warnings."""
+    lines = ended.err.splitlines()
+    assert ended.status in (0, 1, 2, 3), (what, ended)
+    assert "internal error" not in ended.err, (what, ended.err)
+    assert all(line.startswith("psfmatch: ") for line in lines), (what, ended.err)
+    errors = [line for line in lines if line.startswith("psfmatch: error: ")]
+    assert len(errors) == (ended.status != 0), (what, ended.err)
+    assert ended.status == 0 or lines[-1] == errors[0], (what, ended.err)
+
+
+#: Settings of a small image without a spatial change, which save time.
+FAST = ("--kernel-order", "0", "--background-order", "0", "--kernel-size", "11", "--no-adapt")
+ONLY_THE_DIFFERENCE = ("--no-matched", "--no-kernel", "--no-metadata")
+SMALL = ("--template-fwhm", "3.2", "--science-fwhm", "3.9")
+
+
+def small_exposure(path, fwhm, kind):
+    """Sixteen stars on 100 x 100 pixels, the same ones in each file."""
+    shape = (100, 100)
+    y, x = 15.0 + 23 * np.tile(np.arange(4), 4), 15.0 + 23 * np.repeat(np.arange(4), 4)
+    rng = np.random.default_rng(int(fwhm * 10))
+    light = gaussian_stars(shape, x, y, np.geomspace(2e4, 9e4, 16), fwhm / 2.3548)
+    image = np.rint(rng.poisson(light + 800.0) / 2.0)
+    header = fits.Header({"GAIN": 2.0, "RDNOISE": 3.0})
+    with small_images():
+        header.update(made_files.sky_cards())
+    if kind == "tiles":
+        made = [fits.PrimaryHDU(), fits.CompImageHDU(image.astype(np.int32), header, compression_type="RICE_1")]
+    else:
+        made = [fits.PrimaryHDU(image.astype(np.uint16 if kind == "plain" else np.float32), header)]
+        if kind == "lsst":
+            made = [fits.PrimaryHDU(), *(lsst_plane(image, name, header) for name in ("IMAGE", "MASK", "VARIANCE"))]
+    fits.HDUList(made).writeto(path)
+
+
+def lsst_plane(image, name, header):
+    planes = {"IMAGE": image.astype(np.float32), "MASK": np.zeros(image.shape, np.int32)}
+    hdu = fits.ImageHDU(planes.get(name, (image / 2).astype(np.float32)), header if name == "IMAGE" else None)
+    hdu.header["EXTTYPE"] = name
+    return hdu
+
+
+@pytest.mark.parametrize("kind", ["plain", "lsst", "tiles"])
+def test_the_command_subtract_ends_with_a_line(kind, tmp_path, psfmatch):
+    files = {"template": tmp_path / "template.fits", "science": tmp_path / "science.fits"}
+    for path, fwhm in zip(files.values(), (3.2, 3.9), strict=True):
+        small_exposure(path, fwhm, kind)
+    valid = {role: path.read_bytes() for role, path in files.items()}
+    line = (
+        "subtract",
+        files["template"],
+        files["science"],
+        "-o",
+        "d.fits",
+        "--no-matched",
+        "--overwrite",
+        *SMALL,
+        *FAST,
+    )
+    assert psfmatch(*line).status == 0
+    outcomes = set()
+    for number, damage in enumerate(list(KINDS) * 3):
+        role = ("template", "science")[number % 2]
+        rng = np.random.default_rng([7, number])
+        files[role].write_bytes(KINDS[damage](valid[role], rng))
+        before = Path("d.fits").read_bytes()
+        with limited():
+            ended = psfmatch(*line)
+        check(ended, (kind, role, damage, number))
+        outcomes.add(ended.status)
+        if ended.status:
+            assert Path("d.fits").read_bytes() == before, "a run that fails leaves an earlier output as it was"
+        else:
+            assert np.isfinite(read_exposure("d.fits").image).any()
+        files[role].write_bytes(valid[role])
+    assert {0, 1} <= outcomes
