@@ -1,4 +1,4 @@
-"""How much memory there is, and sizes of memory as people write them."""
+"""How much memory there is, how much a run needs, and sizes of memory as people write them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ import re
 from pathlib import Path
 
 from psfmatch_cli.errors import UsageError
+
+#: What a run takes at most, bytes: whatever the image, and for each pixel of the larger one. benchmarks/memory.py
+#: measures it, and shows what is left of it.
+RUN_BYTES, PIXEL_BYTES = 250 * 2**20, 128
+#: Numbers of 8 bytes that are held at a time for each entry of each candidate's normal matrix.
+MATRIX_COPIES = 6
 
 _PROC, _CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -38,6 +44,21 @@ def describe_size(size: float) -> str:
     return f"{size:.3g} {unit}"
 
 
+def needed_memory(n_pixels: int, n_unknowns: int = 0, n_candidates: int = 0) -> int:
+    """Bytes that a run takes at most.
+
+    Parameters
+    ----------
+    n_pixels : int
+        Of the larger image.
+    n_unknowns : int, optional
+        Of the fit of one candidate, if they are many (each pixel of a delta-function kernel is one).
+    n_candidates : int, optional
+        Most candidates that are fitted.
+    """
+    return RUN_BYTES + PIXEL_BYTES * n_pixels + 8 * MATRIX_COPIES * n_candidates * n_unknowns**2
+
+
 def available_memory() -> int | None:
     """Bytes that this process may still take: what the machine, its control group and its own limits leave.
 
@@ -59,15 +80,22 @@ def _machine() -> int | None:
 
 
 def _control_group() -> int | None:
-    """What the control group of a container leaves; the second pair of names is that of the older version."""
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        most, now = _number(_CGROUP / limit), _number(_CGROUP / used)
-        if most is not None and now is not None:
-            return most - now
-    return None
+    """What the control groups of this process leave; inside a container its own one stands at the top.
+
+    Files that are kept in memory only because there is room count as free.
+    """
+    own = next((line[3:] for line in _text(_PROC / "self" / "cgroup").splitlines() if line.startswith("0::")), "/")
+    folder = _CGROUP / own.strip().strip("/")
+    newer = [_left(group, "memory.max", "memory.current", "inactive_file") for group in (folder, *folder.parents)]
+    older = _left(_CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    return min((left for left in (*newer, older) if left is not None), default=None)
+
+
+def _left(group: Path, limit: str, used: str, kept: str) -> int | None:
+    most, now = _number(group / limit), _number(group / used)
+    if most is None or now is None:
+        return None
+    return most - now + (_field(group / "memory.stat", kept) or 0)
 
 
 def _address_space() -> int | None:
@@ -81,10 +109,11 @@ def _address_space() -> int | None:
 
 
 def _field(path: Path, name: str) -> int | None:
-    """Bytes of a line such as ``MemAvailable:  1234 kB``."""
+    """Bytes of a line such as ``MemAvailable:  1234 kB`` or ``inactive_file 1234``."""
     for line in _text(path).splitlines():
-        if line.startswith(name):
-            return int(line.split()[1]) * 1024
+        words = line.split()
+        if len(words) > 1 and words[0] == name and words[1].isdecimal():
+            return int(words[1]) * (1024 if words[-1] == "kB" else 1)
     return None
 
 

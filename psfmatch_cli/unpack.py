@@ -119,6 +119,18 @@ def scan_file(path: Path) -> Iterator[HduExtent]:
                 yield from scan(PackedStream(inner, path, keep=False), path)
 
 
+def is_packed(path: Path) -> bool:
+    """Whether a file has to be unpacked; headers and pixels of tile-compressed images are found without.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be opened.
+    """
+    with _opened(path) as file:
+        return _unpacker(file, path) is not None
+
+
 def read_structure(path: Path) -> Structure:
     """All HDUs of a file, and its bytes if they had to be unpacked.
 

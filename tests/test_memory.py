@@ -4,7 +4,7 @@ import pytest
 
 from psfmatch_cli import memory
 from psfmatch_cli.errors import UsageError
-from psfmatch_cli.memory import available_memory, describe_size, parse_size
+from psfmatch_cli.memory import available_memory, describe_size, needed_memory, parse_size
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,26 @@ def test_a_limit_that_is_exceeded_leaves_nothing(system):
     (system / "cgroup" / "memory.max").write_text("1000\n")
     (system / "cgroup" / "memory.current").write_text("2000\n")
     assert available_memory() == 0
+
+
+def test_files_kept_in_memory_count_as_free(system):
+    (system / "cgroup" / "memory.max").write_text("3000000\n")
+    (system / "cgroup" / "memory.current").write_text("2900000\n")
+    (system / "cgroup" / "memory.stat").write_text("anon 1000\ninactive_file 900000\nactive_file 5000\n")
+    assert available_memory() == 1_000_000
+
+
+def test_the_groups_above_the_own_one_count(system):
+    group = system / "cgroup" / "user.slice" / "session"
+    group.mkdir(parents=True)
+    (system / "proc" / "self" / "cgroup").write_text("0::/user.slice/session\n")
+    for folder, most in ((group, "max"), (group.parent, "2000000")):
+        (folder / "memory.max").write_text(most)
+        (folder / "memory.current").write_text("500000")
+    assert available_memory() == 1_500_000
+
+
+def test_the_need_grows_with_the_image_and_with_many_unknowns():
+    small, large = needed_memory(512**2), needed_memory(2048**2)
+    assert small < large < 16 * small
+    assert needed_memory(512**2, 441, 100) > small + 8 * 100 * 441**2

@@ -15,6 +15,7 @@ import click
 from psfmatch_cli.cli import products
 from psfmatch_cli.cli.console import reporting
 from psfmatch_cli.cli.exits import outcome
+from psfmatch_cli.cli.memory_check import check_memory
 from psfmatch_cli.cli.options import SETTING_OF
 from psfmatch_cli.cli.reading import read_options
 from psfmatch_cli.errors import OutputError, UsageError
@@ -67,6 +68,7 @@ def running(
             record.setting_sources = loaded.sources
             for role, path in files.items():
                 record.add_input(role, path)
+            check_memory(inputs.values(), given["max_memory"], run.settings)
             yield run
         except BaseException as error:
             if may_write_record:
