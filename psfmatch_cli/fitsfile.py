@@ -104,6 +104,7 @@ def open_fits(path: Path) -> Iterator[OpenedHdus]:
         If the file is missing, unreadable, not FITS, or its structure is damaged.
     """
     structure = read_structure(path)
+    _check_sizes(structure, path)
     # Astropy gets an open file and no name, in which it would look for the protocol of a network.
     with open(path, "rb") if structure.unpacked is None else structure.unpacked as source, ExitStack() as stack:
         with reading_fits(path, "not a readable FITS file"):
@@ -114,6 +115,15 @@ def open_fits(path: Path) -> Iterator[OpenedHdus]:
             raise InputError(f"{path}: the header of HDU {len(hdus)} is damaged")
         hdus.structure = structure
         yield hdus
+
+
+def _check_sizes(structure: Structure, path: Path) -> None:
+    """Refuse sizes that no file has, which astropy cannot count; what is just missing is told when it is read."""
+    for extent in structure.extents:
+        if extent.size >= 2**62:
+            raise InputError(
+                f"{path}: HDU {extent.index} declares {extent.size:.3g} bytes of data, the file has {structure.length}"
+            )
 
 
 def read_data(hdus: fits.HDUList, index: int, path: Path) -> Any:

@@ -11,6 +11,7 @@ FITS standard 4.0, sections 3.1 to 3.4 (structure), 4.4.1 (mandatory keywords), 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -20,8 +21,8 @@ from psfmatch_cli.errors import InputError
 from psfmatch_cli.memory import available_memory, describe_size
 
 BLOCK, CARD = 2880, 80
-#: Cards and HDUs of one file; reading more takes minutes, and no instrument writes as many.
-MAX_CARDS, MAX_HDUS = 200_000, 10_000
+#: Cards of one header and of one file, and HDUs; reading more takes minutes, and no instrument writes as many.
+MAX_HEADER_CARDS, MAX_CARDS, MAX_HDUS = 30_000, 200_000, 10_000
 BITPIX = (8, 16, 32, 64, -32, -64)
 COMPRESSIONS = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "PLIO_1", "HCOMPRESS_1", "NOCOMPRESS")
 
@@ -72,11 +73,14 @@ class Cards:
     def __init__(self, header: bytes, where: str):
         self.where = where
         self._values: dict[str, str] = {}
+        self._contradicted: set[str] = set()
         for start in range(0, len(header), CARD):
             card = header[start : start + CARD]
             if card[8:10] == b"= ":
                 keyword = card[:8].rstrip().decode("latin-1")
-                self._values.setdefault(keyword, card[10:].decode("latin-1"))
+                value = card[10:].decode("latin-1")
+                if self._values.setdefault(keyword, value) != value:
+                    self._contradicted.add(keyword)
 
     def text(self, name: str) -> str | None:
         """The value without quotes and comment; None without such a card."""
@@ -95,9 +99,11 @@ class Cards:
         Raises
         ------
         InputError
-            If the card is missing and there is no default, or has another value.
+            If the card is missing and there is no default, has another value, or stands there again with another.
         """
         text = self.text(name)
+        if name in self._contradicted:
+            raise InputError(f"{self.where}: the card {name} stands there again with another value")
         if text is None and default is not None:
             return default
         try:
@@ -126,7 +132,7 @@ def scan(stream: Stream, path: object) -> Iterator[HduExtent]:
     """
     start, cards_left = 0, MAX_CARDS
     for index in range(MAX_HDUS + 1):
-        header = _read_header(stream, path, index, cards_left)
+        header = _read_header(stream, path, index, min(cards_left, MAX_HEADER_CARDS))
         if header is None:
             return
         if index == MAX_HDUS:
@@ -160,7 +166,10 @@ def _read_header(stream: Stream, path: object, index: int, most: int) -> bytes |
         if len(blocks[-1]) < BLOCK:
             raise InputError(f"{path}: the header of HDU {index} has no end; the file is truncated or damaged")
         if len(blocks) * (BLOCK // CARD) > most:
-            raise InputError(f"{path}: has more than {MAX_CARDS} header cards (at HDU {index}), which is too many")
+            raise InputError(
+                f"{path}: has more than {MAX_HEADER_CARDS} header cards in HDU {index}, or {MAX_CARDS} in all, which "
+                "is too many"
+            )
         blocks.append(stream.read(BLOCK))
     if len(blocks[-1]) < BLOCK:
         raise InputError(f"{path}: ends within the header of HDU {index}; the file is truncated")
@@ -212,8 +221,31 @@ def _image_shape(cards: Cards) -> tuple[int, ...]:
         check_fits_memory(size, f"{cards.where}: the image of {_product(axes)} pixels")
         return tuple(reversed(axes))
     if (cards.text("XTENSION") or "IMAGE") == "IMAGE":
-        return tuple(reversed(_axes(cards, "NAXIS")))
+        axes = _axes(cards, "NAXIS")
+        if axes and 0 not in axes:
+            _check_scaling(cards)
+        return tuple(reversed(axes))
     return ()
+
+
+def _check_scaling(cards: Cards) -> None:
+    """Refuse numbers that leave no pixel, or none that differs from another.
+
+    Raises
+    ------
+    InputError
+    """
+    for name in ("BSCALE", "BZERO"):
+        text = cards.text(name)
+        try:
+            value = 1.0 if text is None else float(text.upper().replace("D", "E"))
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or (name == "BSCALE" and value == 0):
+            raise InputError(
+                f"{cards.where}: the card {name} is {text[:30]!r}, expected a finite number"
+                + (" other than 0" if name == "BSCALE" else "")
+            )
 
 
 def check_fits_memory(size: int, what: str) -> None:

@@ -107,7 +107,8 @@ def open_exposure(hdus: fits.HDUList, source: FitsPath, options: ReadOptions, wh
     chosen = None if source.hdu is None else find_hdu(hdus, source.hdu, source.path)
     planes = locate_planes(listed, str(source), chosen, options.layout)
     layout, image = LAYOUTS[planes.layout], listed[planes.image]
-    header = _merged_header(hdus[0].header, hdus[planes.image].header)
+    own = readable_cards(hdus[planes.image].header)
+    header = own.copy() if planes.image == 0 else _merged_header(own, hdus[0].header)
     asinh = scaling(header) if layout.name == "panstarrs" else None
     if asinh is not None:
         # The counts will be linear: what is written with these cards would be scaled once more when it is read.
@@ -116,7 +117,7 @@ def open_exposure(hdus: fits.HDUList, source: FitsPath, options: ReadOptions, wh
     given = {} if options.exposure_time is None else {"exposure_time": options.exposure_time}
     cards = Cards(header, options.keywords or {}, given)
     cards.check_named(where)
-    wcs, grid = _wcs(hdus, image, header, source, where)
+    wcs, grid = _wcs(hdus, image, [own, header], source, where)
     return Opened(
         hdus=hdus,
         source=source,
@@ -135,11 +136,10 @@ def open_exposure(hdus: fits.HDUList, source: FitsPath, options: ReadOptions, wh
     )
 
 
-def _merged_header(primary: fits.Header, image: fits.Header) -> fits.Header:
+def _merged_header(image: fits.Header, primary: fits.Header) -> fits.Header:
     """The image's cards and those of the primary that the image does not repeat."""
-    merged = readable_cards(image)
-    if image is not primary:
-        merged.extend(readable_cards(primary), unique=True)
+    merged = image.copy()
+    merged.extend(readable_cards(primary), unique=True)
     return merged
 
 
@@ -153,10 +153,9 @@ def _companions(
 
 
 def _wcs(
-    hdus: fits.HDUList, image: Hdu, merged: fits.Header, source: FitsPath, where: str
+    hdus: fits.HDUList, image: Hdu, headers: list[fits.Header], source: FitsPath, where: str
 ) -> tuple[WCS | None, Geometry | None]:
-    """Celestial WCS of the image HDU, else of its header merged with the primary, else of a solution beside it."""
-    headers = [readable_cards(hdus[image.index].header), merged]
+    """Celestial WCS of the first of the image's headers that has one, else of a solution beside it."""
     wcs = read_wcs(hdus, headers, where)
     beside = solved_beside(source.path) if wcs is None else None
     if beside is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +87,11 @@ def _checked_wcs(header: fits.Header, hdus: fits.HDUList) -> WCS | None:
         If its cards contradict each other, or it makes no sense.
     """
     from astropy.wcs import WCS
+    from astropy.wcs.utils import proj_plane_pixel_scales
 
+    if any(re.fullmatch(r"CTYPE\d+[A-Z]?", name) and "-TAB" in str(header[name]) for name in header):
+        # The parser hands such tables on unchecked: one that is not as declared ends the process.
+        raise ValueError("coordinates in tables, -TAB, are not read")
     for name, most in _LARGEST.items():
         value = header.get(name, 0)
         if type(value) is not int or not 0 <= value <= most:
@@ -99,8 +104,10 @@ def _checked_wcs(header: fits.Header, hdus: fits.HDUList) -> WCS | None:
     if found is None:
         raise ValueError("it is singular")
     smallest, largest = PIXEL_SCALES
-    if not smallest <= found.pixel_scale <= largest:
-        raise ValueError(f"pixels of {found.pixel_scale:.3g} arcsec, expected {smallest:g} to {largest:g}")
+    # The second is without distortions, at the reference pixel; far from it even absurd pixels have a size.
+    for scale in (found.pixel_scale, *(3600.0 * proj_plane_pixel_scales(wcs))):
+        if not smallest <= scale <= largest:
+            raise ValueError(f"pixels of {scale:.3g} arcsec, expected {smallest:g} to {largest:g}")
     return wcs
 
 

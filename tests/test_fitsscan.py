@@ -58,14 +58,19 @@ def test_extents_are_those_that_astropy_finds(tmp_path):
 
 def test_cards_are_read_as_the_standard_writes_them():
     cards = Cards(
-        header(
-            "N       =                   12 / twelve", "S       = 'it''s / not' / text", "F       =   T", "N       = 3"
-        ),
+        header("N       =                   12 / twelve", "S       = 'it''s / not' / text", "F       =   T"),
         "h",
     )
     assert (cards.whole("N"), cards.text("S"), cards.is_true("F")) == (12, "it", True)
     assert cards.text("MISSING") is None
     assert cards.whole("MISSING", default=4) == 4
+
+
+def test_a_card_that_contradicts_itself_is_used_for_no_size():
+    cards = Cards(header("N       = 12", "N       = 3", "M       = 1", "M       = 1"), "h")
+    assert cards.whole("M") == 1
+    with pytest.raises(InputError, match="h: the card N stands there again with another value"):
+        cards.whole("N")
 
 
 def test_what_follows_the_last_hdu_is_left_out():
@@ -126,8 +131,8 @@ def test_a_damaged_tile_compression_is_named(data, message):
 
 
 def test_headers_and_hdus_without_number_are_refused(monkeypatch):
-    monkeypatch.setattr(fitsscan, "MAX_CARDS", 200)
-    with pytest.raises(InputError, match="more than 200 header cards"):
+    monkeypatch.setattr(fitsscan, "MAX_HEADER_CARDS", 200)
+    with pytest.raises(InputError, match="more than 200 header cards in HDU 0"):
         found(header("SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 0", *["COMMENT"] * 300))
     monkeypatch.setattr(fitsscan, "MAX_HDUS", 3)
     with pytest.raises(InputError, match="more than 3 HDUs"):
