@@ -133,5 +133,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the settings file {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # of TOML, of the encoding, and of brackets within brackets
+    except ValueError as error:  # of TOML and of the encoding
         raise InputError(f"the settings file {path} is not TOML: {error}") from error
+    except RecursionError:
+        raise InputError(f"the settings file {path} is not TOML of settings: it is nested too deeply") from None

@@ -16,6 +16,7 @@ FILES = {
     "fitsscan",
     "unpack",
     "fitswrite",
+    "header_cards",
     "outputs",
     "layouts",
     "instruments",
@@ -46,6 +47,8 @@ AIDS = {
     "zero_points",
     "psfex",
     "psf_header",
+    "grid_cards",
+    "photometry",
 }
 MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}
 
