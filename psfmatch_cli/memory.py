@@ -10,7 +10,7 @@ from psfmatch_cli.errors import UsageError
 
 #: What a run takes at most, bytes: whatever the image, and for each pixel of the larger one. benchmarks/memory.py
 #: measures it, and shows what is left of it.
-RUN_BYTES, PIXEL_BYTES = 400 * 2**20, 128
+RUN_BYTES, PIXEL_BYTES = 250 * 2**20, 128
 #: Numbers of 8 bytes that are held at a time for each entry of each candidate's normal matrix.
 MATRIX_COPIES = 6
 
