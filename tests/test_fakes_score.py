@@ -30,7 +30,7 @@ def made_fakes(n=8000, *, bias=0.01, width=1.03, seed=1):
             "x": x, "y": y, "on_galaxy": np.arange(n) % 4 == 0, "flux": flux, "snr": snr,
             "forced_flux": measured, "forced_flux_err": error, "found": found,
             "found_x": (x + 0.1 * rng.normal(size=n)) * nan, "found_x_err": 0.1 * nan,
-            "found_y": (y + 0.2 * rng.normal(size=n)) * nan, "found_y_err": 0.1 * nan,
+            "found_y": (y + 0.15 * rng.normal(size=n)) * nan, "found_y_err": 0.1 * nan,
             "found_flux": measured * nan, "found_flux_err": error * nan, "found_snr": measured / error * nan,
         }
     )  # fmt: skip
@@ -46,7 +46,7 @@ def test_the_numbers_are_those_that_were_put_in():
             assert numbers[f"{name}_err"] < 0.003
         assert abs(numbers["forced_flux_pull_width"] - np.hypot(1.03, 0.25)) < 0.03
         assert numbers["x_pull_width"] == pytest.approx(1.0, abs=5 * numbers["x_pull_width_err"])
-        assert numbers["y_pull_width"] == pytest.approx(2.0, abs=0.1)
+        assert numbers["y_pull_width"] == pytest.approx(1.5, abs=5 * numbers["y_pull_width_err"])
         assert abs(numbers["snr_50"] - 5 / 1.01) < 4 * numbers["snr_50_err"] < 0.3
 
 
@@ -105,8 +105,8 @@ def test_bins_count_what_is_in_them():
 def test_intervals_hold_the_truth_as_often_as_they_say():
     hit = np.random.default_rng(6).binomial(400, 0.8, 20000)
     low, high = wilson(hit, np.full(20000, 400))
-    # The interval of a discrete number cannot be exact: each number of 400 near its end is worth 1.5 %.
-    assert np.mean((low <= 0.8) & (high >= 0.8)) == pytest.approx(0.683, abs=0.03)
+    # The interval of a discrete number cannot be exact: each number of 400 near its ends is worth 3 %.
+    assert np.mean((low <= 0.8) & (high >= 0.8)) == pytest.approx(0.683, abs=0.04)
     assert [ends[0] for ends in wilson(np.array([0]), np.array([0]))] == [0.0, 1.0]
 
 

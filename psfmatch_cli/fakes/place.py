@@ -46,11 +46,14 @@ def draw_places(
     difference: Exposure,
     science: Exposure,
     occupied: NDArray[np.float64],
+    stamps: NDArray[np.int64],
     config: FakesConfig,
     detection: DetectionConfig,
     rng: np.random.Generator,
 ) -> Places:
     """Random places on galaxies and on the sky, none near another, a masked pixel or a source of the difference.
+
+    Those on the sky are outside the stamps as far as there is room.
 
     Parameters
     ----------
@@ -60,6 +63,8 @@ def draw_places(
         Where galaxies are looked for.
     occupied : ndarray, (m, 2)
         Parent positions of the sources of the difference.
+    stamps : ndarray, (k, 4)
+        Boxes x0, y0, x1, y1 of the candidates that the kernel was fitted to, parent pixels.
     config : FakesConfig
     detection : DetectionConfig
     rng : numpy.random.Generator
@@ -74,6 +79,7 @@ def draw_places(
     wanted = round(config.density * difference.image.size / 1e6)
     galaxies = _on_hosts(_hosts(science, detection), rng) if config.on_galaxies > 0 else np.zeros((0, 2))
     sky = _on_sky(difference, clear, SKY_TRIES * max(wanted, 1), rng)
+    sky = sky[np.argsort(n_inside(sky, stamps), kind="stable")]
     chosen = _Chosen(config.separation * fwhm, AWAY_FWHM * fwhm, occupied)
     chosen.take(galaxies[_is_clear(galaxies, clear, difference.xy0)], round(config.on_galaxies * wanted))
     n_galaxies = len(chosen.places)
@@ -121,6 +127,21 @@ def _is_clear(places: NDArray[np.float64], clear: NDArray[np.bool_], xy0: tuple[
     height, width = clear.shape
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     return inside & clear[np.where(inside, row, 0), np.where(inside, column, 0)]
+
+
+def n_inside(places: NDArray[np.float64], boxes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """In how many boxes (x0, y0, x1, y1) each place lies, (n,)."""
+    return _inside(places, boxes).sum(axis=1)
+
+
+def is_lit(boxes: NDArray[np.int64], places: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which boxes (x0, y0, x1, y1) hold a place, (k,)."""
+    return _inside(places, boxes).any(axis=0)
+
+
+def _inside(places: NDArray[np.float64], boxes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    at = places[:, None, :]
+    return ((at >= boxes[:, :2] - 0.5) & (at < boxes[:, 2:] + 0.5)).all(axis=2)
 
 
 def _on_sky(

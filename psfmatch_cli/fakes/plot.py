@@ -109,7 +109,7 @@ def _pulls(fakes: Table) -> Panel:
         if len(pulls):
             shown[name] = pulls
     densities = {name: np.histogram(p, edges)[0] / len(p) / np.diff(edges) for name, p in shown.items()}
-    top = 1.15 * max([0.45, *(float(density.max()) for density in densities.values())])
+    top = 1.4 * max([0.45, *(float(density.max()) for density in densities.values())])
     across = Axis(-OUTLIER, OUTLIER, (-4, -2, 0, 2, 4), "(measured - true) / error, at true positions")
     panel = Panel(WIDTH, HEIGHT, WIDTH, HEIGHT, across, Axis(0, top, (0, 0.2, 0.4), "density"), "Pulls of fluxes")
     grid = np.linspace(-OUTLIER, OUTLIER, 101)
@@ -118,5 +118,5 @@ def _pulls(fakes: Table) -> Panel:
         steps = [(edge, value) for n, value in enumerate(density) for edge in edges[n : n + 2]]
         panel.line(steps, COLORS[name])
         width = width_of(shown[name])
-        panel.note(f"{name}: width {_told(width['width'], width['width_err'])}", COLORS[name], row + 2)
+        panel.note(f"{name}: width {_told(width['width'], width['width_err'])}", COLORS[name], row + 13)
     return panel

@@ -9,13 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from psfmatch_cli.diff_detect import find_difference_sources
 from psfmatch_cli.errors import MissingPsfError
 from psfmatch_cli.exposure import DETECTED_PLANES, Exposure
 from psfmatch_cli.fakes.compare import fakes_table, with_origin
 from psfmatch_cli.fakes.inject import Injected, gain_of, inject
-from psfmatch_cli.fakes.place import draw_fluxes, draw_places
+from psfmatch_cli.fakes.place import Places, draw_fluxes, draw_places, is_lit
 from psfmatch_cli.fakes.score import N_BINS, bins_table, expected_peaks, summary_of
 from psfmatch_cli.psf import Psf
 from psfmatch_cli.results import SubtractExposuresResult
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Pixels with injected light of more than this part of their noise are no sky.
+LIT = 0.1
 #: Makes the difference of a template and a science image, with the arguments of the task's methods given by name.
 Subtraction = Callable[..., SubtractExposuresResult]
 
@@ -63,8 +66,9 @@ def run_trial(
 ) -> Trial:
     """Inject sources into a science image, subtract, detect, and compare with what was put in.
 
-    The second subtraction takes candidates from the sources of the first one, and its FWHMs: hundreds of new sources at
-    once, none of which is in the template, happen in no real image.
+    Hundreds of new sources at once happen in no real image, and must not decide what one of them would meet: the second
+    subtraction takes the FWHMs and the sources of the first one, but for those with an injected source in their stamps,
+    and injected light is no sky to it.
 
     Parameters
     ----------
@@ -92,13 +96,14 @@ def run_trial(
     first = subtraction(template, science)
     difference, before = _detected(first, settings)
     occupied = np.column_stack([before["x"], before["y"]])
-    places = draw_places(difference, science, occupied, config, settings.detection, place_rng)
+    stamps = boxes_of(first.kernel_cell_set.table[first.kernel_cell_set.table["status"] == "used"])
+    places = draw_places(difference, science, occupied, stamps, config, settings.detection, place_rng)
     gain, gain_from = gain_of(science)
     scale = counts_scale(first)
     flux, _ = draw_fluxes(difference, difference.psf, places, scale, gain, config, flux_rng)
     injected = inject(science, psf, places.x, places.y, flux, gain=gain, rng=photon_rng)
     log.info("%s: %d sources injected, %d of them on galaxies", science.name, len(flux), places.on_galaxy.sum())
-    second = subtraction(template, _marked(injected, difference), **held(first))
+    second = subtraction(template, _marked(injected, difference), **held(first, places))
     compared, after = _detected(second, settings)
     radius = config.match_radius * difference.psf.fwhm
     fakes = fakes_table(compared, places, flux, counts_scale(second), after, radius)
@@ -118,10 +123,17 @@ def _detected(result: SubtractExposuresResult, settings: Settings) -> tuple[Expo
     return difference, find_difference_sources(difference, config)
 
 
-def held(result: SubtractExposuresResult) -> dict[str, Any]:
-    """What a subtraction found of its images that the next one is to take as it is, by the names of its arguments."""
+def boxes_of(candidates: Table) -> NDArray[np.int64]:
+    """Boxes x0, y0, x1, y1 of the stamps of candidates, (k, 4)."""
+    return np.column_stack([np.asarray(candidates[f"box_{end}"], np.int64) for end in ("x0", "y0", "x1", "y1")])
+
+
+def held(result: SubtractExposuresResult, places: Places) -> dict[str, Any]:
+    """What the next subtraction is to take as this one found it, by the names of its arguments."""
+    table = result.kernel_cell_set.table
+    lit = is_lit(boxes_of(table), np.column_stack([places.x, places.y]))
     widths = {f"{role}_fwhm_pix": result.summary[f"{role}_fwhm"] for role in ("template", "science")}
-    return {"candidate_list": result.kernel_cell_set.table, **widths}
+    return {"candidate_list": table[~lit], **widths}
 
 
 def counts_scale(result: SubtractExposuresResult) -> float:
@@ -133,11 +145,13 @@ def counts_scale(result: SubtractExposuresResult) -> float:
 
 
 def _marked(injected: Injected, difference: Exposure) -> Exposure:
-    """The science image with the sources marked that were found without the injected ones."""
+    """The science image with the sources marked that were found without the injected ones, and with these."""
     masked = injected.exposure.masked_image.with_planes(DETECTED_PLANES).without_planes(DETECTED_PLANES)
     mask = masked.mask.copy()
     for name in DETECTED_PLANES:
         mask[difference.masked_image.flagged([name])] |= np.int32(masked.bits([name]))
+    lit = injected.light > LIT * np.sqrt(np.maximum(masked.variance, 0))
+    mask[lit] |= np.int32(masked.bits(["DETECTED"]))
     return injected.exposure.with_pixels(replace(masked, mask=mask))
 
 
