@@ -12,6 +12,7 @@ ap_flux, ap_flux_err                within ``aperture_radius`` FWHM, over the pa
 mag, mag_err                        of the absolute PSF flux; only with a zero point
 Ixx, Iyy, Ixy                       adaptive moments of the source, times its polarity; NaN where there are none
 fwhm, ellipticity                   of these moments; ellipticity is 1 minus the ratio of the axes
+dipole_*, is_dipole                 see `psfmatch_cli.diff_dipoles`
 flag_*, flag_*_center               mask planes within one FWHM of the position, and in the 3 x 3 pixels at it
 flag_centroid                       no position was fitted: x, y are those of the peak, without errors
 ==================================  ====================================================================
@@ -31,6 +32,8 @@ from numpy.typing import NDArray
 
 from psfmatch_cli.apertures import Apertures, aperture_fluxes
 from psfmatch_cli.config import DifferenceSourceConfig
+from psfmatch_cli.diff_dipoles import COLUMNS as DIPOLE_COLUMNS
+from psfmatch_cli.diff_dipoles import dipole_columns
 from psfmatch_cli.diff_flags import mask_flags
 from psfmatch_cli.exposure import DETECTED_PLANES, Exposure
 from psfmatch_cli.matched_filter import effective_area, filter_width, filtered, middle_of
@@ -109,11 +112,12 @@ def difference_table(difference: Exposure, found: Found, config: DifferenceSourc
         **_aperture_columns(found, apertures, widths["ap"]),
         **magnitudes(difference.fluxmag0, flux, flux_err),
         **_shape(found, sign),
+        **dipole_columns(difference, found, config, widths["flux"]),
         **mask_flags(difference.masked_image, fit.x, fit.y, found.psf.fwhm),
         "flag_centroid": ~np.isfinite(fit.x_err),
     }
     table = Table(columns)
-    described(table, COLUMNS)
+    described(table, COLUMNS | DIPOLE_COLUMNS)
     table.meta.update(_meta(difference, found, config, widths, apertures))
     return table
 

@@ -66,6 +66,35 @@ class PsfSplines:
         along_x = _moved(self.coefficients, _slopes(-fx), wy)
         return -along_x, -_moved(self.coefficients, wx, _slopes(-fy))
 
+    def placed(
+        self, ox: NDArray[np.float64], oy: NDArray[np.float64], half: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """PSFs and their gradients with the centres anywhere, on stamps of another half side.
+
+        Parameters
+        ----------
+        ox, oy : ndarray, (n,)
+            Centre minus middle pixel of the stamp; beyond the image of the PSF it is 0.
+        half : int
+            Of the stamps.
+
+        Returns
+        -------
+        images, along_x, along_y : ndarray, (n, 2 half + 1, 2 half + 1)
+        """
+        whole_x, whole_y = (np.floor(o + 0.5).astype(np.intp) for o in (ox, oy))
+        reach = half + MARGIN
+        pad = max(0, reach + int(max(np.abs(whole_x).max(initial=0), np.abs(whole_y).max(initial=0)))) + 1
+        n, side = len(ox), self.coefficients.shape[-1]
+        padded = np.pad(self.coefficients, ((0, 0), (pad, pad), (pad, pad)))
+        first = pad + side // 2 - reach
+        span = np.arange(2 * reach + 1)
+        row = np.arange(n) if len(padded) == n else np.zeros(n, np.intp)
+        at_y, at_x = first - whole_y[:, None] + span, first - whole_x[:, None] + span
+        near = PsfSplines(padded[row[:, None, None], at_y[:, :, None], at_x[:, None, :]], half)
+        fx, fy = ox - whole_x, oy - whole_y
+        return near.images(fx, fy), *near.gradients(fx, fy)
+
 
 def _values(t: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weights of the taps for the value at t, (n, 5)."""
