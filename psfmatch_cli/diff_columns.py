@@ -34,7 +34,7 @@ from psfmatch_cli.apertures import Apertures, aperture_fluxes
 from psfmatch_cli.config import DifferenceSourceConfig
 from psfmatch_cli.diff_dipoles import COLUMNS as DIPOLE_COLUMNS
 from psfmatch_cli.diff_dipoles import dipole_columns
-from psfmatch_cli.diff_flags import mask_flags
+from psfmatch_cli.diff_flags import FLAG_COLUMNS, mask_flags
 from psfmatch_cli.exposure import DETECTED_PLANES, Exposure
 from psfmatch_cli.matched_filter import effective_area, filter_width, filtered, middle_of
 from psfmatch_cli.psf import FWHM_PER_SIGMA
@@ -117,7 +117,7 @@ def difference_table(difference: Exposure, found: Found, config: DifferenceSourc
         "flag_centroid": ~np.isfinite(fit.x_err),
     }
     table = Table(columns)
-    described(table, COLUMNS | DIPOLE_COLUMNS)
+    described(table, COLUMNS | DIPOLE_COLUMNS | FLAG_COLUMNS)
     table.meta.update(_meta(difference, found, config, widths, apertures))
     return table
 

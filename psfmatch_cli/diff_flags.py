@@ -10,6 +10,13 @@ from numpy.typing import NDArray
 from psfmatch_cli.exposure import MaskedImage
 from psfmatch_cli.flags import FLAG_PLANES
 
+#: Unit and meaning of each column.
+FLAG_COLUMNS: dict[str, tuple[None, str]] = {
+    f"{name}{suffix}": (None, f"{' or '.join(planes)} {where}")
+    for name, planes in FLAG_PLANES.items()
+    for suffix, where in (("", "within one FWHM"), ("_center", "in the 3 x 3 pixels at the position"))
+}
+
 
 def mask_flags(
     image: MaskedImage, x: NDArray[np.float64], y: NDArray[np.float64], radius: float

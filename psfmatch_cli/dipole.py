@@ -148,9 +148,7 @@ def _better(one: _State, other: _State) -> _State:
     """The better of two states, source by source."""
     # A start that has no solution is NaN, which is better than nothing.
     choose = ~(one.sums <= other.sums)
-    return _State(
-        np.where(choose[:, None], other.parameters, one.parameters), np.where(choose, other.sums, one.sums)
-    )
+    return _State(np.where(choose[:, None], other.parameters, one.parameters), np.where(choose, other.sums, one.sums))
 
 
 def _other_poles(
@@ -161,8 +159,7 @@ def _other_poles(
     padded = np.pad(significance, reach)
     height, width = significance.shape
     column, row = (
-        np.clip(np.floor(v + 0.5), 0, size - 1).astype(np.intp) + reach
-        for v, size in ((x, width), (y, height))
+        np.clip(np.floor(v + 0.5), 0, size - 1).astype(np.intp) + reach for v, size in ((x, width), (y, height))
     )
     u = np.arange(-reach, reach + 1)
     windows = padded[(row[:, None] + u)[:, :, None], (column[:, None] + u)[:, None, :]].astype(np.float64)
@@ -173,9 +170,7 @@ def _other_poles(
     return column - 2 * reach + at % len(u), row - 2 * reach + at // len(u), strength
 
 
-def _start(
-    stamps: Stamps, splines: PsfSplines, source: tuple, other: tuple, scale: float
-) -> _State:
+def _start(stamps: Stamps, splines: PsfSplines, source: tuple, other: tuple, scale: float) -> _State:
     """Poles on the line through both extrema, their distance scaled, and the fluxes that fit best there."""
     parameters = np.zeros((len(source[0]), 6))
     for axis in (0, 1):

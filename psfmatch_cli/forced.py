@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from psfmatch_cli.background import SkyPixels, fit_background
 from psfmatch_cli.diff_columns import described, magnitudes
-from psfmatch_cli.diff_flags import mask_flags
+from psfmatch_cli.diff_flags import FLAG_COLUMNS, mask_flags
 from psfmatch_cli.errors import InputError
 from psfmatch_cli.exposure import DETECTED_PLANES, Exposure
 from psfmatch_cli.image_kind import is_difference
@@ -134,7 +134,7 @@ def light_curve(exposures: Iterable[tuple[str, Exposure, Table]]) -> Table:
     rows = [measure_at(exposure, positions, name) for name, exposure, positions in exposures]
     # An image without a zero point or WCS has fewer columns: what it does not know is masked, here NaN.
     table = vstack(rows, metadata_conflicts="silent").filled(np.nan) if len(rows) > 1 else rows[0]
-    described(table, COLUMNS)
+    described(table, COLUMNS | FLAG_COLUMNS)
     return table
 
 
@@ -180,7 +180,7 @@ def measure_at(exposure: Exposure, positions: Table, name: str) -> Table:
             **mask_flags(exposure.masked_image, x - exposure.xy0[0], y - exposure.xy0[1], psf.fwhm),
         }
     )
-    described(table, COLUMNS)
+    described(table, COLUMNS | FLAG_COLUMNS)
     log.info("%s: %d positions measured, %d of them on good pixels", name, n, np.isfinite(found.flux).sum())
     return table
 

@@ -58,6 +58,7 @@ def write_products(
 ) -> None:
     """Write all products that are wanted to their names."""
     from psfmatch_cli.cli.cards import history, match_cards
+    from psfmatch_cli.image_kind import KIND_CARD
     from psfmatch_cli.io import write_exposure
     from psfmatch_cli.kernel_io import SavedKernel, save_kernel
     from psfmatch_cli.photometry import with_scale_of
@@ -74,8 +75,9 @@ def write_products(
         "score": (None if score is None else score.exposure, "science"),
     }
 
-    def cards(photometry: str) -> list[Any]:
-        return match_cards(result, run.inputs, run.settings, run.outputs.get("difference"), photometry)
+    def cards(photometry: str, kind: str = "kernel") -> list[Any]:
+        made = match_cards(result, run.inputs, run.settings, run.outputs.get("difference"), photometry)
+        return [*made, (KIND_CARD, kind, "what this file is")]
 
     if "candidates" in names:
         run.write_table(names["candidates"], result.kernel_cell_set.table)
@@ -92,7 +94,7 @@ def write_products(
         save_kernel(names["kernel"], saved, cards=cards(scale), history=lines)
     for role, (exposure, photometry) in exposures.items():
         if role in names:
-            write_exposure(names[role], exposure, cards=cards(photometry), history=lines)
+            write_exposure(names[role], exposure, cards=cards(photometry, role), history=lines)
 
 
 def describe(summary: Mapping[str, Any]) -> str:

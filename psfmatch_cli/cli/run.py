@@ -110,8 +110,16 @@ class Run:
             self._task = ImagePsfMatchTask(self.settings, record_host=not self.given["no_host"])
         return self._task
 
-    def read(self, path: Path, role: str = "") -> Exposure:
+    def read(self, path: Path, role: str = "", *, label: str | None = None) -> Exposure:
         """The exposure of a role, with the options for reading it.
+
+        Parameters
+        ----------
+        path : Path
+        role : str
+            "template", "science", or "" for a command of one kind of exposure.
+        label : str, optional
+            Its name in messages and in the record; default: the role.
 
         Raises
         ------
@@ -121,8 +129,9 @@ class Run:
         from psfmatch_cli.io import read_exposure
         from psfmatch_cli.outputs import check_distinct
 
-        exposure = read_exposure(path, read_options(self.given, role), role=role or "exposure")
-        self.record.add_reading(role or "exposure", exposure)
+        name = label or role or "exposure"
+        exposure = read_exposure(path, read_options(self.given, role), role=name)
+        self.record.add_reading(name, exposure)
         check_distinct([path for path in self.outputs.values() if path is not None], exposure.facts.files.values())
         return exposure
 
