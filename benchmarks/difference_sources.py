@@ -23,8 +23,8 @@ from scipy.spatial import cKDTree
 from scipy.special import erfc
 
 from psfmatch_cli.config import DifferenceSourceConfig
-from psfmatch_cli.diff_detect import search_difference
 from psfmatch_cli.diff_columns import difference_table
+from psfmatch_cli.diff_detect import search_difference
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.forced import forced_fluxes
 from psfmatch_cli.image_psf_match import ImagePsfMatchTask
@@ -94,7 +94,11 @@ def clear_pixels(pair: SimulatedPair, difference: Exposure) -> NDArray[np.bool_]
     busy = difference.masked_image.unusable(["NO_DATA", "SAT", "BAD", "CR", "EDGE"])
     height, width = busy.shape
     limit = np.median(pair.stars["flux"] / pair.stars["snr"]) * BRIGHT
-    for bright in (pair.transients, pair.stars[pair.stars["snr"] > BRIGHT], pair.galaxies[pair.galaxies["flux"] > limit]):
+    for bright in (
+        pair.transients,
+        pair.stars[pair.stars["snr"] > BRIGHT],
+        pair.galaxies[pair.galaxies["flux"] > limit],
+    ):
         x, y = (np.rint(bright[axis]).astype(int) for axis in "xy")
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         busy[y[inside], x[inside]] = True
@@ -171,7 +175,11 @@ def figures(sample: Sample) -> list[tuple[str, str, str]]:
     for low, high in ((4.5, 5.5), (5.5, 7), (7, 1e9)):
         part = recovered[(recovered[:, 1] >= low) & (recovered[:, 1] < high)]
         if len(part):
-            name = f"found, of {len(part)} with S/N {low:g} to {high:g}" if high < 1e9 else f"found, of {len(part)} above S/N {low:g}"
+            name = (
+                f"found, of {len(part)} with S/N {low:g} to {high:g}"
+                if high < 1e9
+                else f"found, of {len(part)} above S/N {low:g}"
+            )
             lines.append((name, f"{100 * part[:, 0].mean():.0f} %", ""))
     return lines
 

@@ -155,6 +155,8 @@ def _other_poles(
     significance: NDArray[np.float32], x: NDArray[np.float64], y: NDArray[np.float64], fwhm: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
     """Pixels x, y of the strongest significance of the opposite sign near each source, and its size."""
+    if not len(x):
+        return np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0)
     reach = int(np.ceil(SEARCH_FWHM * fwhm))
     padded = np.pad(significance, reach)
     height, width = significance.shape

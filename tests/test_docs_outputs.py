@@ -127,7 +127,9 @@ def test_columns(folder):
     assert set(found.meta) == named("Cards of the table of sources") | named("detect") - {"n_sources"}
     changes, changed = read_table(folder / "changes.ecsv"), read_table(folder / "changed.ecsv")
     assert set(changes.colnames) == named("Columns of the table of difference sources")
-    assert changed.colnames == [name for name in changes.colnames if not name.startswith(("template", "science", "near"))]
+    assert changed.colnames == [
+        name for name in changes.colnames if not name.startswith(("template", "science", "near"))
+    ]
     assert set(changed.meta) == named("Cards of the table of difference sources")
     assert set(read_table(folder / "curve.ecsv").colnames) == named("Columns of a light curve")
     assert set(deltas.colnames) == named("Columns of the table of candidates")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import ndimage, optimize
+from made_differences import place
+from scipy import optimize
 
 from psfmatch_cli.exposure import MaskedImage
 from psfmatch_cli.matched_filter import difference_pixels
@@ -16,13 +17,6 @@ PSF = moffat_psf(4.2, 3.5)
 HALF = 11
 
 
-def place(image, psf, x, y, flux):
-    """Add a point source by a slow interpolation of its own: every pixel by scipy."""
-    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
-    middle = psf.image.shape[0] // 2
-    image += flux * ndimage.map_coordinates(psf.image, [rows - y + middle, columns - x + middle], order=3)
-
-
 def pixels_of(image, variance, mask=None):
     return difference_pixels(MaskedImage.from_arrays(image, mask, variance))
 
@@ -32,7 +26,9 @@ def field(n, flux, sigma, seed):
     rng = np.random.default_rng(seed)
     side = 40
     image = rng.normal(0.0, sigma, (side * n, side * n))
-    x, y = (v.ravel() * side + side / 2 + rng.uniform(-0.5, 0.5, n * n) for v in np.meshgrid(np.arange(n), np.arange(n)))
+    x, y = (
+        v.ravel() * side + side / 2 + rng.uniform(-0.5, 0.5, n * n) for v in np.meshgrid(np.arange(n), np.arange(n))
+    )
     for px, py in zip(x, y, strict=True):
         ix, iy = int(px) - 19, int(py) - 19
         place(image[iy : iy + 39, ix : ix + 39], PSF, px - ix, py - iy, flux)
