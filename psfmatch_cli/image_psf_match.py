@@ -9,7 +9,7 @@ from typing import Any
 from psfmatch_cli.basis_sets import record_basis
 from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.diagnostics import Diagnosis, diagnose, report
-from psfmatch_cli.difference import build_difference, with_detections
+from psfmatch_cli.difference import build_difference
 from psfmatch_cli.errors import BoxMismatchError, EmptySourceListError
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.photometry import check_sum
@@ -227,8 +227,8 @@ class ImagePsfMatchTask(PsfMatchTask):
         """The difference of a match, and all that is told about both."""
         pair, plan, fit = attempt.pair, attempt.plan, attempt.fit
         template, forward = pair.registered.exposure, plan.direction.convolve_template
-        science = pair.science.with_pixels(with_detections(pair.science.masked_image, pair.marked.masked_image))
-        images = build_difference(plan, fit, template, science, pair.registered.autocorrelation, self.config)
+        science, marked = pair.science, pair.marked.masked_image
+        images = build_difference(plan, fit, template, science, marked, pair.registered.autocorrelation, self.config)
         sum_check = check_sum(fit.kernel.center_sum, *((template, science) if forward else (science, template)))
         adaptations = tuple(self.metadata.get_array("adaptations"))
         return Findings(plan, fit, images, pair.widths, pair.registered, diagnosis, sum_check, adaptations)

@@ -17,7 +17,7 @@ from psfmatch_cli.kernel import exponent_pairs
 
 #: Aim for the side of a Fourier tile, in pixels and in sides of the kernel. Measured on 4096 x 4096 with 21 and 31 px
 #: kernels: from 256 to 384 the time hardly differs, below 192 and above 512 it grows.
-SIDE, SIDE_IN_KERNELS = 288, 4
+SIDE, SIDE_IN_KERNELS = 240, 4
 
 
 @dataclass(frozen=True)

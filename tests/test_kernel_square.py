@@ -56,7 +56,7 @@ def test_noise_is_right_to_half_a_percent_also_beside_bright_stars(order):
     made = convolve(MaskedImage.from_arrays(np.zeros(shape), variance=variance), kernel)
     ratios = []
     # At stars, and out to where only the wings of the kernel reach.
-    for y, x in np.concatenate([at, at + (0, 4), at + (-7, 3), at - (9, 9)]):
+    for y, x in np.concatenate([at + step for step in np.array([(0, 0), (0, 4), (-7, 3), (-9, -9)])]):
         here = direct.kernel_at(kernel, x, y)[::-1, ::-1] ** 2
         exact = (here * variance[y - half : y + half + 1, x - half : x + half + 1]).sum()
         ratios.append(np.sqrt(made.variance[y, x] / exact))
