@@ -76,7 +76,7 @@ def register(
     """
     from psfmatch_cli.align import align
 
-    alignment = align(template, science, config, do_warping)
+    alignment = align(template, science, config, do_warping, threads=threads)
     grids = alignment.grids
     if alignment.pixel_map is None:
         return Registered(template, False, grids.max_offset, grids.overlap_fraction, None, alignment)

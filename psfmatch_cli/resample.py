@@ -23,7 +23,7 @@ KRIGING_FWHM = 2.8
 #: the kernels, where float32 has 1e-7.
 DEGREE = 4
 #: Output pixels worked on at a time: weights and sums then stay in the processor's cache.
-BLOCK_PIXELS = 8192
+BLOCK_PIXELS = 4096
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def gather(
 def _sum_windows(packed: NDArray[np.complex64], kernel: ResamplingKernel, taps: Taps) -> NDArray[np.complex64]:
     """Image sum and variance sum (n,) of the windows."""
     size, n, source = 2 * kernel.reach, len(taps.first), packed.ravel()
-    along, across = (_with_squares(kernel.weights(f)) for f in (taps.fraction_x, taps.fraction_y))
+    along, across = _with_squares(kernel.weights(taps.fraction_x)), kernel.weights(taps.fraction_y)
     fetched, line, total = np.empty(n, np.complex64), np.empty(2 * n, np.float32), np.zeros(2 * n, np.float32)
     pairs = fetched.view(np.float32)
     # Plain products and sums are faster than `numpy.einsum`, and look-ups of single taps than bookkeeping that
@@ -213,7 +213,7 @@ def _sum_windows(packed: NDArray[np.complex64], kernel: ResamplingKernel, taps: 
             np.multiply(pairs, along[i], out=pairs if i else line)
             if i:
                 np.add(line, pairs, out=line)
-        np.multiply(line, across[j], out=line)
+        np.multiply(line, _with_squares(across[j : j + 1])[0], out=line)
         np.add(total, line, out=total)
     return total.view(np.complex64)
 

@@ -20,8 +20,8 @@ from psfmatch_cli.repair import Readable, Repaired
 from psfmatch_cli.resample import REACH, ResamplingKernel, Taps, gather, locate, pack, padding, resampling_kernel
 from psfmatch_cli.warp_mask import ALL_LOST, PARTLY_LOST, MaskBits, PaddedMask, lost_weight, output_mask, pad_mask
 
-#: Side of a tile, pixels.
-TILE = 192
+#: Side of a tile, pixels: what it reads of the template then takes some 200 kB.
+TILE = 128
 
 
 @dataclass(frozen=True)
