@@ -219,6 +219,16 @@ def sky_of(pixels: MaskedImage, bad: NDArray[np.bool_]) -> Sky:
     return Sky(level, typical, np.float32(np.median(pixels.variance[at][good])))
 
 
+def fill_bad(pixels: MaskedImage, bad: NDArray[np.bool_]) -> MaskedImage:
+    """The image with bad pixels replaced by the weighted mean of the good ones around them, else by the sky."""
+    sky, made = sky_of(pixels, bad), pixels.copy()
+    made.image[bad], made.variance[bad] = sky.level, sky.variance
+    height, width = pixels.shape
+    values = replacements(pixels.image, pixels.variance, bad, ~bad)
+    values.put(slice(0, height), slice(0, width), made.image, made.variance)
+    return made
+
+
 def _fill_border(work: _Work, rows: slice, columns: slice, out: MaskedImage) -> None:
     """Make the pixels of some rows and columns on which the kernel does not fit."""
     half = work.kernel.half_size

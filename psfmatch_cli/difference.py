@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from psfmatch_cli.exposure import DETECTED_PLANES, Exposure, MaskedImage
 from psfmatch_cli.kernel import BackgroundModel
 from psfmatch_cli.match import MatchResult
 from psfmatch_cli.plan import Plan
+from psfmatch_cli.psf import Psf
 from psfmatch_cli.settings import Settings
 from psfmatch_cli.sky import added, fit_sky
 from psfmatch_cli.subtract import join_planes, less_background, rescaled, subtract
@@ -56,6 +57,10 @@ class Difference:
         Fraction of the pixels that are not usable.
     normalize : {'science', 'template'}
         Image whose photometric scale the difference has.
+    decorrelated : bool
+        Whether the difference was filtered so that its noise is white.
+    psf : Psf or None
+        Of the difference, where it is not that of the image that was matched to.
     """
 
     matched: MaskedImage
@@ -65,6 +70,8 @@ class Difference:
     variance_scale: float
     masked_fraction: float
     normalize: Scale
+    decorrelated: bool = False
+    psf: Psf | None = None
 
 
 def build_difference(
@@ -150,6 +157,14 @@ def scale_factor(convolve_template: bool, kernel_sum: float, normalize: Scale) -
     """What takes ``target - (convolved + background)`` to science - template on the wanted photometric scale."""
     sign, native = (1.0, "science") if convolve_template else (-1.0, "template")
     return sign if normalize == native else sign / kernel_sum
+
+
+def with_detections(science: MaskedImage, marked: MaskedImage) -> MaskedImage:
+    """The science pixels with the DETECTED planes of `marked`, and nothing else of it."""
+    if marked is science:
+        return science
+    cleared = science.without_planes(DETECTED_PLANES)
+    return join_planes(replace(cleared, mask=cleared.mask.copy()), marked, DETECTED_PLANES)
 
 
 def sky_mask(difference: MaskedImage, science: MaskedImage) -> NDArray[np.bool_]:

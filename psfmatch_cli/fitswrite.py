@@ -15,6 +15,8 @@ from astropy.io import fits
 from psfmatch_cli.errors import UsageError
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.outputs import Card, atomic_path, card_value, printable
+from psfmatch_cli.psf import VaryingPsf
+from psfmatch_cli.psfex import COLUMN, PsfexModel, psfex_cards
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +122,18 @@ def exposure_hdus(exposure: Exposure, cards: Iterable[Card] = (), history: Itera
         hdus.append(hdu)
     if exposure.psf is not None:
         hdus.append(fits.ImageHDU(np.asarray(exposure.psf.image, np.float64), name="PSF"))
+    if isinstance(exposure.psf, VaryingPsf):
+        hdus.append(_psf_table(exposure.psf.model))
     return hdus
+
+
+def _psf_table(model: PsfexModel) -> fits.BinTableHDU:
+    """The PSF at any place, as PSFEx writes it."""
+    images = np.asarray(model.coefficients, np.float32)
+    column = fits.Column(COLUMN, f"{images.size}E", dim=str(images.shape[::-1]), array=images[None])
+    hdu = fits.BinTableHDU.from_columns([column], name="PSF_DATA")
+    append_cards(hdu.header, psfex_cards(model))
+    return hdu
 
 
 def copy_cards(source: Any, target: fits.Header) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import reference_direct as direct
 from made_pairs import box_of, convolved_truth, known_kernel
-from psfmatch_cli.convolve import convolve
+from psfmatch_cli.convolve import convolve, fill_bad
 from psfmatch_cli.errors import InputError
 from psfmatch_cli.exposure import DEFAULT_PLANES, MaskedImage
 from psfmatch_cli.kernel import MatchingKernel, SpatialModel
@@ -245,3 +245,17 @@ def test_correlated_noise_gets_the_variance_it_has():
     )
     # 1.6e5 pixels with a correlation length of some 3 pixels each way: about 1 % of the variance at one sigma.
     assert np.nanvar(made.image) == pytest.approx(np.mean(made.variance[np.isfinite(made.variance)]), rel=0.03)
+
+
+def test_bad_pixels_are_replaced_in_a_copy_only():
+    pixels = noisy()
+    bad = np.zeros(SHAPE, bool)
+    bad[20, 25], bad[0:12, 0:12] = True, True
+    pixels.image[bad] = 1e6
+    before = pixels.copy()
+    made = fill_bad(pixels, bad)
+    np.testing.assert_array_equal(pixels.image, before.image)
+    np.testing.assert_array_equal(made.image[~bad], pixels.image[~bad])
+    # Noise of 1 around it; beyond the reach of good pixels, the median of all.
+    assert abs(made.image[20, 25]) < 3
+    assert made.image[3, 3] == np.median(pixels.image[~bad])

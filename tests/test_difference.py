@@ -13,6 +13,7 @@ from psfmatch_cli.difference import (
     robust_width,
     sky_mask,
     variance_scale,
+    with_detections,
 )
 from psfmatch_cli.exposure import DEFAULT_PLANES, Exposure, MaskedImage
 from psfmatch_cli.image_psf_match import ImagePsfMatchTask, SubtractExposuresResult
@@ -308,6 +309,24 @@ def test_the_width_of_a_large_sky_is_that_of_a_sample():
     little = np.ones(sky.shape, bool)
     little[1::2, 1::20] = False
     assert robust_width(sky, little) == pytest.approx(1.2, rel=0.02)
+
+
+def test_detections_are_copied_without_the_unsearched_border():
+    ones = np.ones((4, 5))
+    science = MaskedImage.from_arrays(ones, variance=ones, planes={"NO_DATA": 0, "BAD": 1, "DETECTED": 2})
+    science.mask[0, 0] = science.bits(["DETECTED", "BAD"])
+    before = science.mask.copy()
+    searched = MaskedImage.from_arrays(ones, variance=ones)
+    searched.mask[2, 2] = searched.bits(["DETECTED"])
+    searched.mask[1, 3] = searched.bits(["DETECTED_NEGATIVE"])
+    searched.mask[3] |= searched.bits(["EDGE"])
+    made = with_detections(science, searched)
+    assert np.argwhere(made.flagged(["DETECTED"])).tolist() == [[2, 2]]
+    assert np.argwhere(made.flagged(["DETECTED_NEGATIVE"])).tolist() == [[1, 3]]
+    assert np.argwhere(made.flagged(["BAD"])).tolist() == [[0, 0]]
+    assert not made.flagged(["EDGE"]).any()
+    assert with_detections(science, science) is science
+    np.testing.assert_array_equal(science.mask, before)
 
 
 @pytest.mark.parametrize("forward", [True, False])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "psfmatch_cli"
-TYPES = {"errors", "exposure", "facts", "kernel", "psf", "config", "version", "metadata"}
+TYPES = {"errors", "exposure", "facts", "kernel", "psf", "psfex", "config", "version", "metadata"}
 FILES = {
     "io",
     "kernel_io",
