@@ -250,9 +250,10 @@ def _fill_tile(work: _Work, tile: Tile, out: MaskedImage) -> None:
     spoilt = work.bad[tile.source]
     convolved_variance = _variance(work, tile, variance)
     out.mask[at] = _mask(work, tile, mask, _spoilt(work, tile, spoilt, image, convolved_variance))
-    empty = (out.mask[at] & work.no_data) != 0
     out.image[at], out.variance[at] = _image(work, tile, image), convolved_variance
-    out.image[at][empty], out.variance[at][empty] = np.nan, np.inf
+    empty = (out.mask[at] & work.no_data) != 0
+    if empty.any():
+        out.image[at][empty], out.variance[at][empty] = np.nan, np.inf
 
 
 def _filled(work: _Work, tile: Tile) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -275,7 +276,9 @@ def _image(work: _Work, tile: Tile, pixels: NDArray[np.float32]) -> NDArray:
     kernels = work.term_spectra
     if precise:
         pixels, kernels = pixels.astype(np.float64), spectra(kernel.term_images, tile.transform, np.float64)
-    return convolve_tile(pixels, kernels, *powers, tile) + work.sky.level * _sums(kernel, *powers)
+    made = convolve_tile(pixels, kernels, *powers, tile)
+    made += work.sky.level * _sums(kernel, *powers)
+    return made
 
 
 def _sums(kernel: MatchingKernel, powers_x: NDArray, powers_y: NDArray) -> NDArray[np.float32]:
@@ -295,7 +298,7 @@ def _variance(work: _Work, tile: Tile, pixels: NDArray[np.float32]) -> NDArray:
     pixels = pixels.astype(np.float64) if precise else pixels
     made = convolve_tile(pixels, spectra(images, tile.transform, pixels.dtype), powers_x, powers_y, tile)
     # Rounding must not make a variance zero or negative where a bright neighbour dominates a tile.
-    return np.maximum(made, np.finfo(np.float32).tiny)
+    return np.maximum(made, np.finfo(np.float32).tiny, out=made)
 
 
 def _spoilt(

@@ -73,7 +73,9 @@ def spectra(images: NDArray, transform: tuple[int, int], precision: np.dtype) ->
     """Transforms of this shape of kernel images (k, n, n)."""
     from scipy import fft
 
-    return fft.rfft2(images.astype(precision), transform, workers=1)
+    # Along x only the rows that are not zero.
+    lines = fft.rfft(images.astype(precision), transform[1], axis=2, workers=1)
+    return fft.fft(lines, transform[0], axis=1, workers=1)
 
 
 def convolve_tile(pixels: NDArray, kernels: NDArray, powers_x: NDArray, powers_y: NDArray, tile: Tile) -> NDArray:
