@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.difference import Difference
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel
-from psfmatch_cli.photometry import with_scale_of
+from psfmatch_cli.photometry import with_scale_of, without_pedestals
 from psfmatch_cli.register import psf_of
 from psfmatch_cli.summary import Findings, summarise
 
@@ -132,7 +131,7 @@ def matched_result(science: Exposure, findings: Findings) -> MatchExposuresResul
 
 def subtracted_result(science: Exposure, result: MatchExposuresResult, images: Difference) -> SubtractExposuresResult:
     """The match with its difference: the science exposure with other pixels, calibrated on the scale that they have."""
-    psf, header = images.psf or result.matched_exposure.psf, copy.deepcopy(science.header)
+    psf, header = images.psf or result.matched_exposure.psf, without_pedestals(science.header)
     made = science.with_pixels(images.difference, psf=psf, header=header)
     if result.summary["normalize"] == "template":
         made = with_scale_of(made, result.warped_exposure)

@@ -14,6 +14,7 @@ FILES = {
     "regions",
     "fitsfile",
     "fitswrite",
+    "header_cards",
     "outputs",
     "layouts",
     "instruments",
@@ -42,6 +43,8 @@ AIDS = {
     "zero_points",
     "psfex",
     "psf_header",
+    "grid_cards",
+    "photometry",
 }
 MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}
 
