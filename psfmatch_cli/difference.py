@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.blocks import row_bands, sample_step
+from psfmatch_cli.blocks import each, row_bands, sample_step
 from psfmatch_cli.convolve import convolve
 from psfmatch_cli.exposure import DETECTED_PLANES, Exposure, MaskedImage
 from psfmatch_cli.kernel import BackgroundModel
@@ -128,7 +128,7 @@ def build_difference(
     normalize = settings.subtraction.normalize
     raw = rescaled(raw, scale_factor(forward, fit.kernel.center_sum, normalize))
     raw = _with_science_planes(raw, science.masked_image, marked, forward, threads)
-    width = robust_width(raw, sky_mask(raw, marked))
+    width = robust_width(raw, sky_mask(raw, marked, threads))
     scale = variance_scale(width) if settings.subtraction.scale_variance else 1.0
     masked = count_flagged(raw, BAD_PLANES) / raw.image.size
     return Difference(matched, background, rescaled(raw, 1.0, scale), width, scale, masked, normalize)
@@ -140,7 +140,7 @@ def _sky(
     """The polynomial through the sky of a difference; None where there is no sky."""
     region, kind, order = background.spatial.region, background.spatial.kind, settings.kernel.spatial_bg_order
     max_order = MAX_SKY_ORDER if order is None else order
-    sky = fit_sky(raw, sky_mask(raw, marked), region, kind, max_order, threads=settings.threads)
+    sky = fit_sky(raw, sky_mask(raw, marked, settings.threads), region, kind, max_order, threads=settings.threads)
     return None if sky is None else sky.background
 
 
@@ -167,13 +167,16 @@ def with_detections(science: MaskedImage, marked: MaskedImage) -> MaskedImage:
     return join_planes(replace(cleared, mask=cleared.mask.copy()), marked, DETECTED_PLANES)
 
 
-def sky_mask(difference: MaskedImage, science: MaskedImage) -> NDArray[np.bool_]:
+def sky_mask(difference: MaskedImage, science: MaskedImage, threads: int = 1) -> NDArray[np.bool_]:
     """Pixels that are not sky: unusable ones and those of sources, if these leave a third of the image."""
     bad, both = np.empty(difference.shape, bool), np.empty(difference.shape, bool)
     unusable, sources = (np.int32(m.bits(n)) for m, n in ((difference, BAD_PLANES), (science, DETECTED_PLANES)))
-    for rows in row_bands(difference.shape):
+
+    def fill(rows: slice) -> None:
         np.not_equal(difference.mask[rows] & unusable, 0, out=bad[rows])
         np.logical_or(bad[rows], science.mask[rows] & sources, out=both[rows])
+
+    each(fill, row_bands(difference.shape), threads)
     # In a crowded field hardly a pixel is free of stars; subtracted stars are sky, too.
     return both if np.count_nonzero(both) < 0.7 * both.size else bad
 
