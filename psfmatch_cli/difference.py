@@ -50,7 +50,10 @@ class Difference:
     difference : MaskedImage
         On the photometric scale of `normalize`.
     sky_width : float
-        Robust width of difference / noise on the sky, the noise as it follows from the inputs' variances.
+        Robust width of difference / noise on the sky, the noise as it follows from the inputs' variances; NaN where
+        fewer than `ENOUGH_SKY` pixels are sky.
+    n_sky : int
+        Sky pixels.
     variance_scale : float
         What the variance of the difference was multiplied by, so that it is true of the sky.
     masked_fraction : float
@@ -67,6 +70,7 @@ class Difference:
     background: BackgroundModel
     difference: MaskedImage
     sky_width: float
+    n_sky: int
     variance_scale: float
     masked_fraction: float
     normalize: Scale
@@ -128,10 +132,11 @@ def build_difference(
     normalize = settings.subtraction.normalize
     raw = rescaled(raw, scale_factor(forward, fit.kernel.center_sum, normalize))
     raw = _with_science_planes(raw, science.masked_image, marked, forward, threads)
-    width = robust_width(raw, sky_mask(raw, marked, threads))
+    not_sky = sky_mask(raw, marked, threads)
+    width, n_sky = robust_width(raw, not_sky), not_sky.size - int(np.count_nonzero(not_sky))
     scale = variance_scale(width) if settings.subtraction.scale_variance else 1.0
     masked = count_flagged(raw, BAD_PLANES) / raw.image.size
-    return Difference(matched, background, rescaled(raw, 1.0, scale), width, scale, masked, normalize)
+    return Difference(matched, background, rescaled(raw, 1.0, scale), width, n_sky, scale, masked, normalize)
 
 
 def _sky(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +127,37 @@ def write_table(path: str | Path, table: Table, *, cards: Iterable[Card] = (), o
                 copy.write(temporary, format=kind)
         except (ValueError, TypeError) as error:
             raise OutputError(f"{path}: the table cannot be stored ({error})") from error
+
+
+def stack_tables(tables: Mapping[str, Table], column: str) -> Table:
+    """Tables one below the other.
+
+    Parameters
+    ----------
+    tables : mapping of str to Table
+        At least one.
+    column : str
+        Name of a first column with the key of each row's table.
+
+    Returns
+    -------
+    Table
+        What a table does not have is NaN, -1, False or empty; of the meta values, those that all tables share.
+    """
+    from astropy.table import vstack
+
+    marked = []
+    for key, table in tables.items():
+        marked.append(table.copy())
+        marked[-1].add_column(np.full(len(table), key), name=column, index=0)
+    stacked = vstack(marked, metadata_conflicts="silent")
+    for name in stacked.colnames:
+        values = stacked[name]
+        if hasattr(values, "mask"):
+            stacked[name] = values.filled({"f": np.nan, "i": -1, "b": False}.get(values.dtype.kind, ""))
+    first, *others = (table.meta for table in tables.values())
+    stacked.meta = {key: value for key, value in first.items() if all(meta.get(key) == value for meta in others)}
+    return stacked
 
 
 def table_hdu(table: Table, name: str | None = None, cards: Iterable[Card] = ()) -> BinTableHDU:
