@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.convolve import FILLED_PLANES, bad_pixels, fill_bad
 from psfmatch_cli.dilation import dilate
 from psfmatch_cli.exposure import DETECTED_PLANES, MaskedImage
+from psfmatch_cli.filling import FILLED_PLANES, bad_pixels, fill_bad
 from psfmatch_cli.kernel import MatchingKernel
 from psfmatch_cli.node_kernels import NodeGrid, convolve_between_nodes
 from psfmatch_cli.whitening import NoiseTerms, Whitening, score_filters, whitening

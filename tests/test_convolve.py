@@ -7,9 +7,10 @@ import pytest
 
 import reference_direct as direct
 from made_pairs import box_of, convolved_truth, known_kernel
-from psfmatch_cli.convolve import convolve, fill_bad
+from psfmatch_cli.convolve import convolve
 from psfmatch_cli.errors import InputError
 from psfmatch_cli.exposure import DEFAULT_PLANES, MaskedImage
+from psfmatch_cli.filling import fill_bad
 from psfmatch_cli.kernel import MatchingKernel, SpatialModel
 from psfmatch_cli.kernel_square import TOLERANCE
 
