@@ -24,15 +24,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.fitted import FittedStamps
-from psfmatch_cli.residuals import residual_pixels
+from psfmatch_cli.fitted import FittedStamps, ResidualPixels, kernel_images
 
 STATISTICS = ("Mean", "Median", "IQR", "StDev", "KSProb", "ADSig", "ChiSq", "MseResids")
 #: Fewest pixels that say something about a distribution.
 FEWEST_PIXELS = 8
 
 
-def quality_items(fitted: FittedStamps, spatial: NDArray[np.float64]) -> dict[str, float]:
+def quality_items(fitted: FittedStamps, spatial: NDArray[np.float64], pixels: ResidualPixels) -> dict[str, float]:
     """All items of candidates.
 
     Parameters
@@ -40,10 +39,11 @@ def quality_items(fitted: FittedStamps, spatial: NDArray[np.float64]) -> dict[st
     fitted : FittedStamps
     spatial : ndarray, (N, n)
         Local parameters of the spatial model at each candidate.
+    pixels : ResidualPixels
+        What these leave.
     """
-    columns = {"LOCAL": _columns(fitted, fitted.solutions), "SPATIAL": _columns(fitted, spatial)}
-    n_basis = len(fitted.basis)
-    difference = np.tensordot(spatial[:, :n_basis], fitted.basis.images, axes=1) - fitted.kernels()
+    columns = {"LOCAL": _columns(fitted, fitted.own), "SPATIAL": _columns(fitted, pixels)}
+    difference = kernel_images(fitted.basis, spatial) - fitted.kernels()
     columns["SPATIAL"]["MseKernel"] = np.mean(difference**2, axis=(1, 2))
     return {
         f"KCDiffim{name}_{kernel}_{suffix}": value
@@ -60,9 +60,8 @@ def _over_candidates(values: NDArray[np.float64]) -> dict[str, float]:
     return {"MEAN": float(values.mean()), "MEDIAN": float(np.median(values)), "STDEV": float(values.std())}
 
 
-def _columns(fitted: FittedStamps, local: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Statistics of every candidate for local parameters, each (N,); NaN where there are hardly any pixels."""
-    pixels = residual_pixels(fitted, local)
+def _columns(fitted: FittedStamps, pixels: ResidualPixels) -> dict[str, NDArray[np.float64]]:
+    """Statistics of every candidate's residuals, each (N,); NaN where there are hardly any pixels."""
     good = fitted.judged & np.isfinite(pixels.residual) & (pixels.variance > 0)
     columns = {name: np.full(len(fitted), np.nan) for name in STATISTICS}
     counts = good.sum(axis=1)

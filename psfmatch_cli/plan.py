@@ -123,6 +123,7 @@ def make_plan(
             levels,
             tuple(settings.candidates.bad_mask_planes),
             make_regularizer(spec, kernel),
+            settings.threads,
         )
 
     pool = pool_with(spec)
