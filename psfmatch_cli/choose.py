@@ -42,7 +42,7 @@ class OrderChoice:
     scores : dict of int to float
         Geometric mean of the left-out candidates' residual power, in units of the noise, by order.
     left_out : ndarray, (N,)
-        Score of each candidate when left out (see `psfmatch_cli.left_out.SourcePower`), for the order chosen.
+        Score of each candidate when left out (see `psfmatch_cli.left_out.source_power`), for the order chosen.
     rows : ndarray, (N,)
         Rows of these candidates in their table.
     """

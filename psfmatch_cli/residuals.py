@@ -51,7 +51,7 @@ def residuals(fitted: FittedStamps, pixels: ResidualPixels, core_radius: int | N
         Half side of the core that `mean` and `rms` are taken from; default: the whole stamp.
     """
     n = np.maximum(fitted.usable.sum(axis=1), 2)
-    signal = signal_pixels(fitted, pixels)
+    signal = signal_pixels(pixels.model, fitted.usable)
     chi2 = (pixels.residual**2 / pixels.variance).sum(axis=1, dtype=np.float64) / n
     error = _model_error(chi2, (signal**2 / pixels.variance).sum(axis=1, dtype=np.float64) / n)
     judged = fitted.judged if core_radius is None else fitted.judged & core_pixels(fitted, core_radius)
@@ -61,11 +61,11 @@ def residuals(fitted: FittedStamps, pixels: ResidualPixels, core_radius: int | N
     return Residuals(mean, rms, chi2, error)
 
 
-def signal_pixels(fitted: FittedStamps, pixels: ResidualPixels) -> NDArray:
+def signal_pixels(model: NDArray, usable: NDArray[np.bool_]) -> NDArray:
     """Size of the model above its level at the usable pixels, 0 elsewhere, (N, P)."""
-    middle = pixels.model.shape[1] // 2
-    level = np.partition(pixels.model, middle, axis=1)[:, middle, None]
-    return np.where(fitted.usable, np.abs(pixels.model - level), 0.0)
+    middle = model.shape[1] // 2
+    level = np.partition(model, middle, axis=1)[:, middle, None]
+    return np.where(usable, np.abs(model - level), 0.0)
 
 
 def mean_and_rms(z: NDArray, use: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -8,7 +8,7 @@ from made_pairs import known_kernel, make_pair, plane, star_grid
 from made_pools import pool_of
 from made_stamps import BASIS, COEFFICIENTS, HALF, fit, make_stamps
 from psfmatch_cli.choose import clearly_worse
-from psfmatch_cli.left_out import LEAST_POWER, N_FOLDS, SourcePower, folds_of, left_out_scores
+from psfmatch_cli.left_out import LEAST_POWER, N_FOLDS, folds_of, left_out_scores, source_power
 from psfmatch_cli.ready import make_ready, spatial_layout
 
 INNER = np.s_[HALF:-HALF, HALF:-HALF]
@@ -25,39 +25,39 @@ def test_scores_are_what_the_formula_says():
     images = BASIS.images
     expected, sums = [], local[:, :-1] @ images.sum(axis=(1, 2))
     for k in range(3):
-        own, other = (np.tensordot(a[k, :-1], images, axes=1) for a in (fitted.solutions, local))
-        model = direct.design(stamps.template[k], np.array([own, other]))
-        smoothed = direct.design(stamps.template_variance[k], other[None] ** 2)[0]
+        kernel = np.tensordot(local[k, :-1], images, axes=1)
+        model = direct.design(stamps.template[k], kernel[None])[0]
+        smoothed = direct.design(stamps.template_variance[k], kernel[None] ** 2)[0]
         usable = stamps.science_usable[k][INNER].ravel()
-        weight = np.abs(model[0] - np.median(model[0])) * usable
+        weight = np.abs(model - np.median(model)) * usable
         target, before = (v[k][INNER].ravel() for v in (stamps.science_variance, stamps.template_variance))
-        residual = stamps.science[k][INNER].ravel() - model[1] - local[k, -1]
+        residual = stamps.science[k][INNER].ravel() - model - local[k, -1]
         plain = (weight * (target + np.median(sums) ** 2 * before)).sum()
         expected.append(np.log(1 + (weight * (residual**2 - target - smoothed)).sum() / plain))
     # Double precision: sums of 361 products.
-    np.testing.assert_allclose(SourcePower.of(fitted).scores(local), expected, rtol=1e-8)
-    np.testing.assert_allclose(SourcePower.of(fitted, threads=2).scores(local, threads=2), expected, rtol=1e-8)
+    np.testing.assert_allclose(source_power(fitted, local), expected, rtol=1e-8)
+    np.testing.assert_allclose(source_power(fitted, local, threads=2), expected, rtol=1e-8)
 
 
 def test_a_wrong_kernel_shows_in_the_score():
-    power = SourcePower.of(fit(make_stamps(40, noise=3.0, flux=1e5, background=4.0)))
+    fitted = fit(make_stamps(40, noise=3.0, flux=1e5, background=4.0))
     right = np.tile(RIGHT, (40, 1))
     wrong = right.copy()
     wrong[:, 6] += 0.2
-    scores = power.scores(right)
+    scores = source_power(fitted, right)
     # The logarithm of the power of some dozen pixels scatters by 0.4, its mean over 40 stars by 0.06.
     assert abs(scores.mean()) < 0.25
-    assert (power.scores(wrong) > scores + 1.0).all()
+    assert (source_power(fitted, wrong) > scores + 1.0).all()
     assert (scores >= np.log(LEAST_POWER)).all()
 
 
 def test_parameters_that_are_no_numbers_have_the_worst_score():
-    power = SourcePower.of(fit(make_stamps(3, noise=3.0)))
+    fitted = fit(make_stamps(3, noise=3.0))
     local = np.tile(RIGHT, (3, 1))
     local[1] = np.nan
-    assert np.isfinite(power.scores(local)).tolist() == [True, False, True]
-    assert power.scores(local)[1] == np.inf
-    assert (power.scores(np.full_like(local, np.nan)) == np.inf).all()
+    assert np.isfinite(source_power(fitted, local)).tolist() == [True, False, True]
+    assert source_power(fitted, local)[1] == np.inf
+    assert (source_power(fitted, np.full_like(local, np.nan)) == np.inf).all()
 
 
 def test_whole_cells_are_left_out():
@@ -92,7 +92,7 @@ def test_scores_are_those_of_fits_without_the_group():
             inside = ready.fitted.take(folds == fold)
             local[folds == fold] = pool.local(inside, layout, others.solve()[0])
         # Sums in another order; images in single precision.
-        np.testing.assert_allclose(scores, SourcePower.of(ready.fitted).scores(local), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(scores, source_power(ready.fitted, local), rtol=1e-3, atol=1e-3)
 
 
 def test_scores_tell_a_right_order_from_a_wrong_one():
