@@ -69,7 +69,7 @@ def _columns(fitted: FittedStamps, pixels: ResidualPixels) -> dict[str, NDArray[
         # Candidates with equally many pixels make a matrix: no loop over candidates.
         rows = np.flatnonzero(counts == n)
         residual, variance = (values[rows][good[rows]].reshape(-1, n) for values in (pixels.residual, pixels.variance))
-        values = _statistics(np.sort(residual / np.sqrt(variance), axis=1))
+        values = _statistics(np.sort(residual / np.sqrt(variance), axis=1).astype(np.float64))
         for name, column in zip(STATISTICS, (*values, np.mean(residual**2, axis=1)), strict=True):
             columns[name][rows] = column
     return columns
@@ -110,12 +110,14 @@ def ad_probability(z: NDArray[np.float64]) -> NDArray[np.float64]:
     With mean and width from the values themselves (D'Agostino & Stephens 1986, Goodness-of-Fit Techniques, table 4.9).
     Along the last axis: (..., n) -> (...); 0 for equal values.
     """
-    from scipy.special import log_ndtr
+    from scipy.special import ndtr
 
     n, spread = z.shape[-1], z.std(axis=-1, ddof=1, keepdims=True)
     w = (z - z.mean(axis=-1, keepdims=True)) / np.where(spread > 0, spread, 1.0)
     weights = 2 * np.arange(1, n + 1) - 1
-    statistic = -n - np.mean(weights * (log_ndtr(w) + log_ndtr(-w[..., ::-1])), axis=-1)
+    # The logarithm of the product is the sum of the logarithms; where it is 0 in double precision the probability is.
+    with np.errstate(divide="ignore"):
+        statistic = -n - np.mean(weights * np.log(ndtr(w) * ndtr(-w[..., ::-1])), axis=-1)
     # Beyond 10 the probability is below 1e-23.
     a = np.minimum(statistic * (1 + 0.75 / n + 2.25 / n**2), 10.0)
     pieces = [
