@@ -155,13 +155,17 @@ def transform_side(side: int) -> int:
 
 
 def convolved_at_pixels(transform: NDArray, kernels: NDArray, side: int) -> NDArray:
-    """Stamps of a side, given by their transforms, convolved with one kernel each, at the fitted pixels: (N, P)."""
+    """Stamps of a side, given by their transforms, convolved with one kernel each, at the fitted pixels: (N, P).
+
+    Axis by axis: of the empty rows around a kernel, and of those that are not wanted, none is transformed.
+    """
     from scipy import fft
 
     n, length = kernels.shape[1], transform.shape[1]
-    product = transform * fft.rfft2(kernels, (length, length))
-    whole = fft.irfft2(product, (length, length))[:, n - 1 : side, n - 1 : side]
-    return whole.reshape(len(kernels), -1)
+    product = fft.fft(fft.rfft(kernels, length, axis=2), length, axis=1)
+    product *= transform
+    rows = fft.ifft(product, axis=1, overwrite_x=True)[:, n - 1 : side]
+    return fft.irfft(rows, length, axis=2)[:, :, n - 1 : side].reshape(len(kernels), -1)
 
 
 def kernel_images(basis: KernelBasis, local: NDArray[np.float64]) -> NDArray[np.float64]:
