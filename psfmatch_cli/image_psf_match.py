@@ -8,6 +8,7 @@ from typing import Any
 
 from psfmatch_cli.basis_sets import record_basis
 from psfmatch_cli.candidates import CandidateSet
+from psfmatch_cli.copies import check_copies
 from psfmatch_cli.diagnostics import Diagnosis, diagnose, report
 from psfmatch_cli.difference import Difference, build_difference, with_detections
 from psfmatch_cli.errors import BoxMismatchError, EmptySourceListError
@@ -220,13 +221,16 @@ class ImagePsfMatchTask(PsfMatchTask):
         registered = register(template, science, self.config.warp, do_warping, threads=self.config.threads)
         self.metadata["warped"] = registered.warped
         self.metadata["registrationOffsetPix"] = registered.offset
+        likeness = check_copies(registered.exposure, science, allow=self.config.allow_identical)
+        self.metadata["noiseCorrelation"] = float("nan") if likeness is None else likeness.correlation
         for name, value in registered.alignment.metadata().items():
             self.metadata[name] = value
         if self.config.kernel.use_afw_background:
             registered = replace(registered, exposure=self._without_background(registered.exposure))
             science = self._without_background(science)
         widths = Widths.of(registered.exposure, science, template_fwhm, science_fwhm)
-        pair = Pair(registered, science, widths, given, science, given is not None)
+        same_noise = likeness is not None and likeness.copies
+        pair = Pair(registered, science, widths, given, science, given is not None, same_noise)
         return pair if pair.own_sources else self._detect(pair)
 
     def _without_background(self, exposure: Exposure) -> Exposure:
@@ -236,6 +240,11 @@ class ImagePsfMatchTask(PsfMatchTask):
 
     def _match(self, pair: Pair, convolve_template: bool | None) -> tuple[MatchExposuresResult, Difference]:
         """The method after the registration: the match, and the difference."""
+        if pair.same_noise and self.config.kernel.correct_noise_bias:
+            # The correction holds for noise that the two images do not share.
+            kernel = self.config.kernel.model_copy(update={"correct_noise_bias": False})
+            task = self._under(self.config.model_copy(update={"kernel": kernel}))
+            return task._match(pair, convolve_template)
         attempt = self._adapted(
             pair, lambda task, found: task._tried(found, task._plan(found, convolve_template)), attrgetter("n_good")
         )
