@@ -19,7 +19,7 @@ from psfmatch_cli.candidate_boxes import grown_by, nearest_pixels, reaches
 from psfmatch_cli.config import CandidateConfig, KernelConfig
 from psfmatch_cli.errors import AllRefusedError, BoxMismatchError, EmptySourceListError
 from psfmatch_cli.exposure import Box, Exposure, MaskedImage
-from psfmatch_cli.rating import cells_of, core_significance, ranks, worse_neighbours
+from psfmatch_cli.rating import cell_sizes, cells_of, core_significance, ranks, worse_neighbours
 from psfmatch_cli.source_entries import FOOTPRINT_COLUMNS
 
 if TYPE_CHECKING:
@@ -279,8 +279,8 @@ def _order(table: Table, region: Box, kernel: KernelConfig, kernel_size: int) ->
     worse = np.zeros(len(table), bool)
     worse[rows[worse_neighbours(x[rows], y[rows], rating[rows], kernel_size // 2)]] = True
     _refuse(table, worse, "near-brighter")
-    table["cell_x"], table["cell_y"] = cells_of(x, y, region, kernel)
     rows = rows[~worse[rows]]
+    table["cell_x"], table["cell_y"] = cells_of(x, y, region, cell_sizes(x[rows], y[rows], region, kernel))
     rank = np.full(len(table), -1)
     rank[rows] = ranks(np.asarray(table["cell_x"])[rows], np.asarray(table["cell_y"])[rows], rating[rows])
     table["rank"] = rank

@@ -16,12 +16,11 @@ from psfmatch_cli.errors import (
     FitError,
     ImageTooSmallError,
     NoCandidatesError,
-    PsfMatchError,
     SingleFitsFailedError,
 )
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.match import MatchResult, match
-from psfmatch_cli.plan import Direction, Plan, better, directions, make_plan
+from psfmatch_cli.plan import Direction, Plan, better, directions, make_plan, worth_more
 from psfmatch_cli.register import Registered, Widths
 from psfmatch_cli.select_task import SelectTask
 from psfmatch_cli.settings import Settings
@@ -122,22 +121,48 @@ class PsfMatchTask(SelectTask):
         return self._select(sources, pair.registered.exposure, pair.marked, spec.size, n_parameters)
 
     def _plan(self, pair: Pair, convolve_template: bool | None) -> Plan:
-        """The best of the plans for the directions and the bases that are open."""
-        plans: list[Plan] = []
-        failure: PsfMatchError | None = None
-        template = pair.registered.exposure
+        """The best of the plans for the directions and the bases that are open.
+
+        The directions are compared with the first basis of each that has a plan; those after it are tried for the
+        better direction alone, and only where bright stars show more than noise.
+        """
+        firsts: list[Plan] = []
+        failure: NoCandidatesError | None = None
         for direction in directions(pair.widths.template, pair.widths.science, convolve_template):
-            for spec in self._specs(pair, direction):
-                try:
-                    candidates = self._candidates(pair, spec)
-                    plans.append(make_plan(direction, spec, candidates, template, pair.marked, self.config))
-                except NoCandidatesError as error:
-                    failure = failure or error
-        if not plans:
+            try:
+                firsts.append(self._first_plan(pair, direction))
+            except NoCandidatesError as error:
+                failure = failure or error
+        if not firsts:
             raise failure
-        plan = functools.reduce(better, plans)
+        plan = self._with_richer_basis(pair, functools.reduce(better, firsts))
         self.log.info("convolving the %s (%s); basis %s", plan.direction.convolved, plan.direction.reason, plan.spec)
         return plan
+
+    def _first_plan(self, pair: Pair, direction: Direction) -> Plan:
+        """The plan with the preferred basis, or with the first that has a plan."""
+        failure: NoCandidatesError | None = None
+        for spec in self._specs(pair, direction):
+            try:
+                return self._planned(pair, direction, spec)
+            except NoCandidatesError as error:
+                failure = failure or error
+        raise failure
+
+    def _with_richer_basis(self, pair: Pair, plan: Plan) -> Plan:
+        """The plan, or one with a basis further down the list if that is better."""
+        for spec in self._specs(pair, plan.direction)[1:]:
+            if worth_more(plan):
+                try:
+                    plan = better(plan, self._planned(pair, plan.direction, spec))
+                except NoCandidatesError as error:
+                    self.log.info("basis %s: %s", spec, error)
+        return plan
+
+    def _planned(self, pair: Pair, direction: Direction, spec: Spec) -> Plan:
+        """The plan for one direction and basis."""
+        candidates = self._candidates(pair, spec)
+        return make_plan(direction, spec, candidates, pair.registered.exposure, pair.marked, self.config)
 
     @timed
     def _solve(self, plan: Plan) -> MatchResult:

@@ -58,13 +58,18 @@ def worse_neighbours(x: NDArray, y: NDArray, rating: NDArray, radius: float) -> 
     return worse
 
 
-def cells_of(x: NDArray, y: NDArray, region: Box, kernel: KernelConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Column and row of the cell that holds the pixel nearest to each position; of a position outside any cell."""
+def cells_of(
+    x: NDArray, y: NDArray, region: Box, sizes: tuple[float, float]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Column and row of the cell that holds the pixel nearest to each position; of a position outside any cell.
+
+    Cells of this width and height start at the first pixel of the region; the last of each row and column is cut at
+    its end.
+    """
     x = np.clip(np.nan_to_num(x), region.x_min, region.x_max)
     y = np.clip(np.nan_to_num(y), region.y_min, region.y_max)
-    width, height = cell_sizes(region, kernel)
-    column = ((np.floor(x + 0.5) - region.x_min) // width).astype(np.int64)
-    row = ((np.floor(y + 0.5) - region.y_min) // height).astype(np.int64)
+    column = ((np.floor(x + 0.5) - region.x_min) // sizes[0]).astype(np.int64)
+    row = ((np.floor(y + 0.5) - region.y_min) // sizes[1]).astype(np.int64)
     return column, row
 
 
@@ -83,11 +88,26 @@ def ranks(cell_x: NDArray[np.int64], cell_y: NDArray[np.int64], rating: NDArray)
     return out
 
 
-def cell_sizes(region: Box, kernel: KernelConfig) -> tuple[float, float]:
-    """Width and height of the spatial cells, pixels: as configured, or larger to keep to max_candidates.
+def cell_sizes(x: NDArray, y: NDArray, region: Box, kernel: KernelConfig) -> tuple[float, float]:
+    """Width and height of the spatial cells, pixels: as configured, or larger to keep to `max_candidates`.
 
-    They start at the first pixel of the region; the last of each row and column is cut at its end.
+    Parameters
+    ----------
+    x, y : ndarray, (N,)
+        Positions of the candidates.
+    region : Box
+    kernel : KernelConfig
+        With its size of cells, the number of candidates used per cell, 0 or less for all, and the limit.
     """
-    n_cells = np.ceil(region.width / kernel.size_cell_x) * np.ceil(region.height / kernel.size_cell_y)
-    wanted = max(1.0, kernel.n_star_per_cell * n_cells / kernel.candidate_limit) ** 0.5
-    return kernel.size_cell_x * wanted, kernel.size_cell_y * wanted
+    limit, per_cell = kernel.candidate_limit, kernel.n_star_per_cell
+    width, height = float(kernel.size_cell_x), float(kernel.size_cell_y)
+    while width < region.width or height < region.height:
+        column, row = cells_of(x, y, region, (width, height))
+        counts = np.unique(row * 2**32 + column, return_counts=True)[1]
+        used = np.minimum(counts, per_cell).sum() if per_cell > 0 else 0
+        if used <= limit:
+            break
+        # As many fewer cells as there are too many candidates, and no endless approach to the limit.
+        growth = max(1.02, (used / limit) ** 0.5)
+        width, height = width * growth, height * growth
+    return width, height

@@ -50,17 +50,44 @@ def test_ranks_are_those_of_upstreams_insertion():
 
 def test_cells_grow_where_there_would_be_too_many_candidates():
     region = Box(0, 0, 1279, 1279)
-    # Ten by ten cells with five candidates each are as many as may be used, or four times as many.
-    assert cell_sizes(region, KernelConfig(n_star_per_cell=5, max_candidates=500)) == (128.0, 128.0)
-    assert cell_sizes(region, KernelConfig(n_star_per_cell=5, max_candidates=125)) == (256.0, 256.0)
-    assert cell_sizes(region, KernelConfig(n_star_per_cell=0)) == (128.0, 128.0)
+    # Nine in each of ten by ten cells, of which five are used.
+    x, y = (np.tile(values.ravel(), 9) for values in np.meshgrid(*2 * [64 + 128 * np.arange(10)]))
+    assert cell_sizes(x, y, region, KernelConfig(n_star_per_cell=5, max_candidates=500)) == (128.0, 128.0)
+    assert cell_sizes(x, y, region, KernelConfig(n_star_per_cell=5, max_candidates=125)) == (256.0, 256.0)
+    assert cell_sizes(x, y, region, KernelConfig(n_star_per_cell=0, max_candidates=125)) == (128.0, 128.0)
+
+
+def test_places_that_no_candidate_takes_do_not_count():
+    region, kernel = Box(0, 0, 1279, 1279), KernelConfig(n_star_per_cell=5, max_candidates=100)
+    x, y = (values.ravel() for values in np.meshgrid(*2 * [64 + 128 * np.arange(10)]))
+    assert cell_sizes(x, y, region, kernel) == (128.0, 128.0)
+
+
+@pytest.mark.parametrize("limit", [10, 37, 100, 299])
+def test_the_limit_is_kept_by_little(limit):
+    rng = np.random.default_rng(3)
+    region, kernel = Box(100, 0, 2099, 999), KernelConfig(n_star_per_cell=4, max_candidates=limit)
+    x, y = rng.uniform(100, 2099, 3000), rng.uniform(0, 999, 3000)
+    sizes = cell_sizes(x, y, region, kernel)
+    assert sizes[0] == sizes[1] > 128
+    column, row = cells_of(x, y, region, sizes)
+    counts = np.unique(column + 100 * row, return_counts=True)[1]
+    # Whole numbers of cells along both axes: steps of up to a factor of two where they are few.
+    assert 0.4 * limit <= np.minimum(counts, 4).sum() <= limit
+
+
+def test_one_cell_may_exceed_the_limit():
+    region = Box(0, 0, 299, 299)
+    x = y = np.linspace(10, 290, 40)
+    width, height = cell_sizes(x, y, region, KernelConfig(n_star_per_cell=30, max_candidates=10))
+    assert min(width, height) >= 300
 
 
 def test_a_candidate_is_in_the_cell_of_its_nearest_pixel():
-    region, kernel = Box(-10, 20, 189, 299), KernelConfig(size_cell_x=64, size_cell_y=100)
+    region = Box(-10, 20, 189, 299)
     x = np.array([-10.5, 53.4, 53.5, 53.6, 189.4, 117.0])
     y = np.array([19.5, 119.4, 119.5, 299.4, 20.0, 219.9])
-    column, row = cells_of(x, y, region, kernel)
+    column, row = cells_of(x, y, region, (64.0, 100.0))
     # 200 by 280 pixels: four by three cells, the last ones cut.
     assert column.tolist() == [0, 0, 1, 1, 3, 1]
     assert row.tolist() == [0, 0, 1, 2, 0, 2]
