@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +20,9 @@ import mask_policy
 import metrics
 import real_pairs
 import simulated_pairs
+import timing
 import unit
+import whole
 
 
 @pytest.fixture(scope="module")
@@ -271,3 +274,33 @@ def test_stamps_are_drawn(pair, tmp_path):
 
 def test_machine_unit_is_a_time():
     assert 0.0 < unit.machine_unit(64, 2) < 1.0
+
+
+def test_a_run_is_measured():
+    # The sum takes some 50 ms of the processor, the list 80 MB.
+    cost = timing.run([sys.executable, "-c", "x = list(range(1000)) * 10000; sum(x)"])
+    assert 0.01 < cost.cpu < 5.0
+    assert cost.wall > 0.01
+    assert cost.peak > 76.0
+    with pytest.raises(subprocess.CalledProcessError):
+        timing.run([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_the_best_of_each_figure_counts():
+    costs = iter([timing.Cost(3.0, 1.0, 9.0), timing.Cost(2.0, 2.0, 8.0)])
+    assert timing.best(2, lambda: next(costs)) == timing.Cost(2.0, 1.0, 8.0)
+
+
+def test_goals_grow_with_the_pixels():
+    assert whole.goal_of("standard", 4096) == (14.0, 1.1 * 1024)
+    assert whole.goal_of("standard", 16384) == (None, 250.0 + 64 * 256)
+
+
+def test_scaling_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    rows = [
+        {"case": "a", "side": side, "wall units": side / 100, "peak MiB": 300.0, "goal units": goal, "goal MiB": 400.0}
+        for side, goal in ((1024, 5.5), (2048, None))
+    ]
+    whole.plot(rows, tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
