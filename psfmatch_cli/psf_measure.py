@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Candidates that are fitted, the brightest first.
-MAX_CANDIDATES = 1000
+#: Candidates that are fitted. Four hundred stars know the median width to 0.1 % even where each does to 2 %.
+MAX_CANDIDATES = 400
 #: Fitted pixels reach this many FWHM from the centre: far enough to tell the core from the background.
 WINDOW_FWHM = 1.5
 MIN_WINDOW = 3.0

@@ -178,14 +178,31 @@ def _shares(densities: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
     return shares, (shares * densities).sum(axis=0)
 
 
+def _total_with_stars(star: NDArray[np.float64], null: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Density of each source for the best shares of a star density, (..., n), and the others, (k, n).
+
+    As `_shares` for every row of `star` alone; but the others are the same for all rows, so that products of matrices
+    do nearly all of it.
+    """
+    star_share = np.full((*star.shape[:-1], 1), 1.0 / (len(null) + 1))
+    shares = np.repeat(star_share, len(null), axis=-1)
+    for _ in range(SHARE_ITERATIONS):
+        inverse = 1.0 / (star_share * star + shares @ null)
+        mean = np.einsum("...n,...n->...", star, inverse)[..., None] / star.shape[-1]
+        star_share = np.maximum(star_share * mean, MIN_SHARE)
+        shares = np.maximum(shares * (inverse @ null.T) / star.shape[-1], MIN_SHARE)
+        norm = star_share + shares.sum(axis=-1, keepdims=True)
+        star_share, shares = star_share / norm, shares / norm
+    return star_share * star + shares @ null
+
+
 def _gain(sizes: Sizes, model: NDArray | tuple, s: float, t: float, null: NDArray[np.float64]) -> NDArray[np.float64]:
     """How far a cluster stands out: the gain of likelihood over the smoothed distribution of all sources.
 
     Every source that is smaller and yet round or shaped like the cluster costs something: below stars
     there are only artefacts, which have any shape. So does every coefficient of a polynomial, in `_refined`.
     """
-    star = _star_density(sizes, model, s, t)
-    _, total = _shares(np.stack([star, *(np.broadcast_to(density, star.shape) for density in null)]))
+    total = _total_with_stars(_star_density(sizes, model, s, t), null)
     m, e1, e2 = model
     smaller = m - sizes.z > ARTEFACT_GAP * np.hypot(s, sizes.error)
     smaller &= (np.hypot(sizes.e1 - e1, sizes.e2 - e2) < ROUND) | (np.hypot(sizes.e1, sizes.e2) < ROUND)
