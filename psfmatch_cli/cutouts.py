@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.candidates import CandidateSet, unfit_pixels
+from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.exposure import Box, MaskedImage
+from psfmatch_cli.stacks import unfit_pixels
 
 
 @dataclass(frozen=True)
