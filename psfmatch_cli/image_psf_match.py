@@ -12,10 +12,11 @@ from psfmatch_cli.diagnostics import Diagnosis, diagnose, report
 from psfmatch_cli.difference import build_difference, with_detections
 from psfmatch_cli.errors import BoxMismatchError, EmptySourceListError
 from psfmatch_cli.exposure import Exposure, MaskedImage
+from psfmatch_cli.overlap import beside
 from psfmatch_cli.photometry import check_sum
 from psfmatch_cli.plan import directions
 from psfmatch_cli.psf_match import Attempt, Pair, PsfMatchTask
-from psfmatch_cli.register import Widths, register, warn_of_deconvolution
+from psfmatch_cli.register import Registered, Widths, register, warn_of_deconvolution
 from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult, matched_result, subtracted_result
 from psfmatch_cli.settings import Settings
 from psfmatch_cli.summary import Findings, match_items
@@ -190,17 +191,29 @@ class ImagePsfMatchTask(PsfMatchTask):
     ) -> Pair:
         """Warp the template, measure the FWHMs, detect the sources; a wrong list of sources is found out first."""
         given = None if sources is None else self._given(sources, science)
+        search = given is None and self.config.candidates.finder != "footprints"
+        original = science
+        if self.config.kernel.use_afw_background:
+            science = self._without_background(science)
+        with beside(self.config.threads) as start:
+            look = start(self._look_at, science, science_fwhm, search)
+            registered = self._register(template, original, do_warping)
+            if self.config.kernel.use_afw_background:
+                registered = replace(registered, exposure=self._without_background(registered.exposure))
+            widths = Widths.of(
+                registered.exposure, science, template_fwhm, science_fwhm, science_width=lambda: look().width
+            )
+        pair = Pair(registered, science, widths, given, science, given is not None)
+        return pair if pair.own_sources else self._detect(pair, look())
+
+    def _register(self, template: Exposure, science: Exposure, do_warping: bool) -> Registered:
+        """The template on the science grid, with a record of how it got there."""
         registered = register(template, science, self.config.warp, do_warping, threads=self.config.threads)
         self.metadata["warped"] = registered.warped
         self.metadata["registrationOffsetPix"] = registered.offset
         for name, value in registered.alignment.metadata().items():
             self.metadata[name] = value
-        if self.config.kernel.use_afw_background:
-            registered = replace(registered, exposure=self._without_background(registered.exposure))
-            science = self._without_background(science)
-        widths = Widths.of(registered.exposure, science, template_fwhm, science_fwhm)
-        pair = Pair(registered, science, widths, given, science, given is not None)
-        return pair if pair.own_sources else self._detect(pair)
+        return registered
 
     def _without_background(self, exposure: Exposure) -> Exposure:
         from psfmatch_cli.background import without_background
