@@ -86,8 +86,9 @@ def read_exposure(path: str | Path, options: ReadOptions | None = None, *, role:
     complete(pixels, options)
     header = opened.cards.header
     origin = origin_from_header(header) if opened.layout.name == "lsst" else (0, 0)
-    masked = MaskedImage.from_arrays(pixels.image, pixels.mask, pixels.variance, pixels.planes, origin)
-    log.info("%s: %s", where, _summary(masked, pixels, facts))
+    masked = MaskedImage.from_arrays(pixels.image, pixels.mask, pixels.variance, pixels.planes, origin, copy=None)
+    if log.isEnabledFor(logging.INFO):
+        log.info("%s: %s", where, _summary(masked, pixels, facts))
     return Exposure(
         masked_image=masked,
         wcs=opened.wcs,

@@ -18,13 +18,18 @@ Starter = Callable[..., Callable[[], Any]]
 def beside(threads: int) -> Iterator[Starter]:
     """What starts work that goes on beside the block; with one thread it is done when its result is asked for.
 
-    The block ends when all that was started has ended. An error of the block comes before those of the work.
+    The block ends when all that was started has ended. An error of the block comes before those of the work, and of
+    that what has not begun is not done.
     """
     if threads == 1:
         yield lambda work, *arguments, **options: functools.cache(lambda: work(*arguments, **options))
         return
     with ThreadPoolExecutor(threads - 1, thread_name_prefix="psfmatch") as pool:
-        yield lambda work, *arguments, **options: pool.submit(work, *arguments, **options).result
+        try:
+            yield lambda work, *arguments, **options: pool.submit(work, *arguments, **options).result
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def both(threads: int, first: Callable[[], Made], second: Callable[[], Made]) -> tuple[Made, Made]:

@@ -153,15 +153,21 @@ def _star_density(sizes: Sizes, model: NDArray | tuple, s: float, t: float) -> N
     return _normal(sizes.z - m, np.hypot(s, sizes.error)) * _normal_2d(sizes.e1 - e1, sizes.e2 - e2, sigma_e)
 
 
-def _densities(sizes: Sizes, model: NDArray[np.float64], s: float, t: float) -> NDArray[np.float64]:
-    """Densities of star, galaxy, artefact and other at every source, (4, n)."""
+def _galaxy_shapes(sizes: Sizes) -> NDArray[np.float64]:
+    """Density of the ellipticity of galaxies at that of every source, (n,)."""
+    noise = SHAPE_NOISE * sizes.error
+    return sum(_normal_2d(sizes.e1, sizes.e2, np.hypot(width, noise)) for width in GALAXY_SHAPES) / len(GALAXY_SHAPES)
+
+
+def _densities(
+    sizes: Sizes, model: NDArray[np.float64], s: float, t: float, shape: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Densities of star, galaxy, artefact and other at every source, (4, n); `shape` is that of `_galaxy_shapes`."""
     from scipy.special import ndtr
 
     m = model[0]
     gap = sizes.z - m
     above = ndtr(gap / np.hypot(s, sizes.error))
-    noise = SHAPE_NOISE * sizes.error
-    shape = sum(_normal_2d(sizes.e1, sizes.e2, np.hypot(width, noise)) for width in GALAXY_SHAPES) / len(GALAXY_SHAPES)
     size = 0.5 * (gap < GALAXY_RANGE) / GALAXY_RANGE + 0.5 * np.exp(-np.maximum(gap, 0.0) / GALAXY_SCALE) / GALAXY_SCALE
     artefact = (1.0 - above) / (np.maximum(m - Z_MIN, 0.1) * np.pi)
     other = np.full_like(gap, 1.0 / ((Z_MAX - Z_MIN) * np.pi))
@@ -169,13 +175,12 @@ def _densities(sizes: Sizes, model: NDArray[np.float64], s: float, t: float) -> 
 
 
 def _shares(densities: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Shares of the components (k, ..., 1) by expectation maximisation, and the density of each source."""
-    shares = np.full((*densities.shape[:-1], 1), 1.0 / len(densities))
+    """Shares (k,) of the densities (k, n) by expectation maximisation, and the density of each source."""
+    shares = np.full(len(densities), 1.0 / len(densities))
     for _ in range(SHARE_ITERATIONS):
-        total = (shares * densities).sum(axis=0)
-        shares = np.maximum((shares * densities / total).mean(axis=-1, keepdims=True), MIN_SHARE)
-        shares /= shares.sum(axis=0)
-    return shares, (shares * densities).sum(axis=0)
+        shares = np.maximum(shares * (densities @ (1.0 / (shares @ densities))) / densities.shape[1], MIN_SHARE)
+        shares /= shares.sum()
+    return shares, shares @ densities
 
 
 def _total_with_stars(star: NDArray[np.float64], null: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -229,13 +234,17 @@ def _clusters(sizes: Sizes, s: float, null: NDArray[np.float64]) -> list[tuple[f
 def _refined(sizes: Sizes, box: Box, model: NDArray[np.float64], s: float, null: NDArray[np.float64]) -> Locus:
     """Polynomials through the stars, starting from a model, with the scatter that they leave."""
     t, limit = SHAPE_SCATTER, max(s, MAX_SCATTER)
-    values = np.stack([sizes.z, sizes.e1, sizes.e2])
+    values, shape = np.stack([sizes.z, sizes.e1, sizes.e2]), _galaxy_shapes(sizes)
+    models: dict[int, tuple[SpatialModel, NDArray[np.float64]]] = {}
     for _ in range(REFINEMENTS):
-        densities = _densities(sizes, model, s, t)
+        densities = _densities(sizes, model, s, t, shape)
         shares, total = _shares(densities)
         probability = shares[0] * densities[0] / total
-        spatial = SpatialModel("chebyshev1", _order(probability.sum()), box)
-        terms = spatial.terms(sizes.x, sizes.y)
+        order = _order(probability.sum())
+        if order not in models:
+            made = SpatialModel("chebyshev1", order, box)
+            models[order] = made, made.terms(sizes.x, sizes.y)
+        spatial, terms = models[order]
         coefficients = _weighted_fit(terms, values, probability / (s**2 + sizes.error**2))
         model = coefficients @ terms
         residual = values - model

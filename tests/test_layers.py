@@ -38,6 +38,7 @@ AIDS = {
     "keywords",
     "units",
     "asinh",
+    "overlap",
     "sdss",
     "zero_points",
     "psfex",

@@ -34,6 +34,27 @@ def test_one_thread_works_when_it_is_asked():
         assert done == [1]
 
 
+def test_what_has_not_begun_is_not_done_after_an_error():
+    begun, done = threading.Event(), []
+
+    def first():
+        begun.set()
+        done.append(1)
+
+    def interrupted():
+        with beside(2) as start:
+            waiting = threading.Event()
+            start(lambda: (first(), waiting.wait(20)))
+            start(done.append, 2)
+            begun.wait(20)
+            threading.Timer(0.2, waiting.set).start()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted()
+    assert done == [1]
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_first_error_counts(threads):
     def fail(kind):

@@ -53,7 +53,7 @@ def write_products(
 ) -> None:
     """Write all products that are wanted to their names."""
     from psfmatch_cli.cli.cards import history, match_cards
-    from psfmatch_cli.io import write_exposure
+    from psfmatch_cli.fitswrite import ExposureFile, write_exposures
     from psfmatch_cli.kernel_io import SavedKernel, save_kernel
     from psfmatch_cli.photometry import with_scale_of
 
@@ -84,9 +84,12 @@ def write_products(
             result.summary,
         )
         save_kernel(names["kernel"], saved, cards=cards(scale), history=lines)
-    for role, (exposure, photometry) in exposures.items():
-        if role in names:
-            write_exposure(names[role], exposure, cards=cards(photometry), history=lines)
+    files = [
+        ExposureFile(names[role], exposure, cards(photometry), lines)
+        for role, (exposure, photometry) in exposures.items()
+        if role in names
+    ]
+    write_exposures(files, threads=run.settings.threads)
 
 
 def describe(summary: Mapping[str, Any]) -> str:

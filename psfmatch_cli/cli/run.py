@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,8 +127,12 @@ class Run:
         return exposure
 
     def read_pair(self) -> tuple[Exposure, Exposure]:
-        """Template and science exposure."""
-        return self.read(self.inputs["template"], "template"), self.read(self.inputs["science"], "science")
+        """Template and science exposure; what the match imports is imported beside."""
+        from psfmatch_cli.overlap import beside
+
+        with beside(self.settings.threads) as start:
+            start(_import_libraries)
+            return self.read(self.inputs["template"], "template"), self.read(self.inputs["science"], "science")
 
     def read_sources(self) -> SourceList | None:
         """The user's own sources and how to read their positions, or None."""
@@ -212,6 +217,12 @@ class Run:
                 click.echo(f"{key} = {json.dumps(value)}")
         elif not self.given["quiet"]:
             click.echo(line)
+
+
+def _import_libraries() -> None:
+    """Import what the match needs of libraries that do not depend on those that read files."""
+    for name in ("scipy.ndimage", "scipy.spatial", "scipy.fft", "sep"):
+        import_module(name)
 
 
 def settings_of(given: Mapping[str, Any]) -> LoadedSettings:
