@@ -1,10 +1,8 @@
-"""Time of writing exposures, checksums included."""
+"""Time of writing exposures, checksums included; the files stay in the folder of the pairs."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import stages
@@ -14,11 +12,10 @@ def steps(work: stages.Work) -> dict[str, Callable[[], Any]]:
     """One exposure, and two as a subtraction writes them."""
     from psfmatch_cli.fitswrite import ExposureFile, write_exposures
 
-    folder = tempfile.TemporaryDirectory(dir=work.options.pairs)
-    names = [Path(folder.name) / name for name in ("matched.fits", "difference.fits")]
+    names = [work.options.pairs / f"written-{name}.fits" for name in ("matched", "difference")]
     files = [ExposureFile(name, exposure) for name, exposure in zip(names, work.exposures, strict=True)]
 
-    def write(number: int, held: Any = folder) -> None:
+    def write(number: int) -> None:
         write_exposures(files[:number], overwrite=True, threads=work.settings.threads)
 
     return {"one exposure": lambda: write(1), "two exposures": lambda: write(2)}

@@ -12,6 +12,7 @@ from psfmatch_cli.diagnostics import Diagnosis, diagnose, report
 from psfmatch_cli.difference import build_difference, with_detections
 from psfmatch_cli.errors import BoxMismatchError, EmptySourceListError
 from psfmatch_cli.exposure import Exposure, MaskedImage
+from psfmatch_cli.memory import release_freed
 from psfmatch_cli.overlap import beside
 from psfmatch_cli.photometry import check_sum
 from psfmatch_cli.plan import directions
@@ -191,18 +192,16 @@ class ImagePsfMatchTask(PsfMatchTask):
     ) -> Pair:
         """Warp the template, measure the FWHMs, detect the sources; a wrong list of sources is found out first."""
         given = None if sources is None else self._given(sources, science)
-        search = given is None and self.config.candidates.finder != "footprints"
         original = science
         if self.config.kernel.use_afw_background:
             science = self._without_background(science)
         with beside(self.config.threads) as start:
-            look = start(self._look_at, science, science_fwhm, search)
+            look = start(self._look_at, science, science_fwhm, given is None and self._searches)
             registered = self._register(template, original, do_warping)
             if self.config.kernel.use_afw_background:
                 registered = replace(registered, exposure=self._without_background(registered.exposure))
-            widths = Widths.of(
-                registered.exposure, science, template_fwhm, science_fwhm, science_width=lambda: look().width
-            )
+            fwhms = (template_fwhm, science_fwhm)
+            widths = Widths.of(registered.exposure, science, *fwhms, science_width=lambda: look().width)
         pair = Pair(registered, science, widths, given, science, given is not None)
         return pair if pair.own_sources else self._detect(pair, look())
 
@@ -222,12 +221,14 @@ class ImagePsfMatchTask(PsfMatchTask):
 
     def _match(self, pair: Pair, convolve_template: bool | None) -> tuple[MatchExposuresResult, MaskedImage]:
         """The method after the registration: the match, and the difference."""
+        release_freed()
         attempt = self._adapted(
             pair, lambda task, found: task._tried(found, task._plan(found, convolve_template)), attrgetter("n_good")
         )
         attempt = self._with_supported_orders(attempt)
         self._check_enough(attempt)
         warn_of_deconvolution(pair.widths, attempt.plan.direction.convolve_template)
+        release_freed()
         diagnosis = diagnose(attempt.fit, self.config.kernel.max_spatial_condition_number)
         report(diagnosis, self.config.strict)
         findings = self._findings(attempt, diagnosis)

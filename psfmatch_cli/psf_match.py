@@ -114,6 +114,11 @@ class Attempt:
 class PsfMatchTask(SelectTask):
     """Plan and solve for the kernel of a pair, and adapt to few candidates; parameters as `ImagePsfMatchTask`."""
 
+    @property
+    def _searches(self) -> bool:
+        """Whether sources come from a search of the science image, not from the old finder."""
+        return self.config.candidates.finder != "footprints"
+
     def _look_at(self, science: Exposure, fwhm: float | None, search: bool) -> Look:
         """The width of the science image and, if it is to be searched, its sources: all that needs no template."""
         if not search:
@@ -136,7 +141,7 @@ class PsfMatchTask(SelectTask):
 
         A look at the science image, if there was one already, spares the search or a part of it.
         """
-        if self.config.candidates.finder == "footprints":
+        if not self._searches:
             return replace(pair, sources=self._footprints(pair.registered.exposure, pair.science), marked=pair.science)
         found = look.found if look else None
         if found is None:

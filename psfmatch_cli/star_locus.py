@@ -48,7 +48,8 @@ SHAPE_NOISE = 1.5
 #: No kind of source is ever quite excluded.
 MIN_SHARE = 0.01
 SHARE_ITERATIONS = 8
-REFINEMENTS = 20
+#: At most so many refinements of a cluster; they end when none of its widths changes by more than this share.
+REFINEMENTS, SETTLED = 20, 1e-4
 #: A star counts if its density is this share of the total, and its residuals are below so many sigma.
 MIN_PROBABILITY = 0.5
 MAX_SIGMA = 3.5
@@ -246,12 +247,14 @@ def _refined(sizes: Sizes, box: Box, model: NDArray[np.float64], s: float, null:
             models[order] = made, made.terms(sizes.x, sizes.y)
         spatial, terms = models[order]
         coefficients = _weighted_fit(terms, values, probability / (s**2 + sizes.error**2))
-        model = coefficients @ terms
+        before, model = model, coefficients @ terms
         residual = values - model
         limit = max(limit * COOLING, MAX_SCATTER)
         s = np.clip(_scatter(residual[:1], probability, sizes.error, s), MIN_SCATTER, limit)
         t = _scatter(residual[1:], probability, SHAPE_NOISE * sizes.error, t)
         t = np.clip(t, MIN_SHAPE_SCATTER, MAX_SHAPE_SCATTER)
+        if limit <= MAX_SCATTER and np.abs(model[0] - before[0]).max() < SETTLED:
+            break
     is_star = (probability > MIN_PROBABILITY) & (np.abs(residual[0]) < MAX_SIGMA * np.hypot(s, sizes.error))
     # Akaike's criterion for the three polynomials.
     gain = _gain(sizes, model, s, t, null) - 3.0 * spatial.size

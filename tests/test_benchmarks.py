@@ -20,6 +20,14 @@ import mask_policy
 import metrics
 import real_pairs
 import simulated_pairs
+import stage_candidates
+import stage_convolve
+import stage_detect
+import stage_fit
+import stage_read
+import stage_subtract
+import stage_write
+import stages
 import timing
 import unit
 import whole
@@ -304,3 +312,20 @@ def test_scaling_is_drawn(tmp_path):
     ]
     whole.plot(rows, tmp_path / "p.png")
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_stage_can_be_timed(tmp_path, monkeypatch):
+    options = stages.parse(None, ["--case", "demo", "--size", "300", "--threads", "1", "--pairs", str(tmp_path)])
+    work = stages.Work(options)
+    for stage in (stage_read, stage_detect, stage_candidates, stage_fit, stage_convolve, stage_subtract, stage_write):
+        for step in stage.steps(work).values():
+            step()
+    assert work.settings.threads == 1
+    monkeypatch.setattr(timing, "unit_seconds", lambda: 0.5)
+    output = tmp_path / "read.json"
+    arguments = ["--case", "demo", "--size", "300", "--pairs", str(tmp_path), "--repeats", "1", "--output", str(output)]
+    stage_read.main(arguments)
+    made = json.loads(output.read_text())
+    assert made["environment"]["unit s"] == 0.5
+    assert [row["step"] for row in made["rows"]] == ["headers", "template", "science"]
+    assert all(row["wall units"] == 2.0 * row["wall s"] > 0 for row in made["rows"])

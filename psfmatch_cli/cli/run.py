@@ -128,11 +128,14 @@ class Run:
 
     def read_pair(self) -> tuple[Exposure, Exposure]:
         """Template and science exposure; what the match imports is imported beside."""
+        from psfmatch_cli.memory import release_freed
         from psfmatch_cli.overlap import beside
 
         with beside(self.settings.threads) as start:
             start(_import_libraries)
-            return self.read(self.inputs["template"], "template"), self.read(self.inputs["science"], "science")
+            pair = self.read(self.inputs["template"], "template"), self.read(self.inputs["science"], "science")
+        release_freed()
+        return pair
 
     def read_sources(self) -> SourceList | None:
         """The user's own sources and how to read their positions, or None."""
