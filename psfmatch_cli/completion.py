@@ -16,6 +16,9 @@ from psfmatch_cli.units import parse_unit
 
 log = logging.getLogger(__name__)
 
+#: Variance of a noise-free pixel, relative to the largest of its image: small, but no division by it overflows.
+NOISE_FREE = np.float32(1e-6)
+
 
 def complete(pixels: Pixels, options: ReadOptions) -> None:
     """Find what the mask does not say and make the variance that no file gave.
@@ -38,6 +41,7 @@ def complete(pixels: Pixels, options: ReadOptions) -> None:
 
 def _complete(pixels: Pixels, options: ReadOptions) -> None:
     _refuse_empty_variance(pixels, options)
+    _accept_noise_free(pixels)
     explicit = _explicit_saturation(pixels, options)
     if explicit is not None:
         _flag_saturation(pixels, explicit)
@@ -83,6 +87,23 @@ def _refuse_empty_variance(pixels: Pixels, options: ReadOptions) -> None:
         raise InputError(f"{pixels.where}: the given variance has no positive value; give gain and read noise")
     log.warning("%s: the given variance has no positive value; using gain and read noise", pixels.where)
     pixels.variance = None
+
+
+def _accept_noise_free(pixels: Pixels) -> None:
+    """Make the zeros of a variance that is just the light of the image positive: a simulated image without sky."""
+    if pixels.variance is None or not (pixels.variance == 0).any():
+        return
+    light = np.maximum(pixels.image, 0)
+    positive = light > 0
+    if not positive.any() or not np.allclose(pixels.variance, light, rtol=1e-5, atol=0, equal_nan=True):
+        return
+    log.warning(
+        "%s: the variance is the image itself, as of a simulation without sky and noise; "
+        "its zeros count as good pixels",
+        pixels.where,
+    )
+    pixels.variance = np.maximum(pixels.variance, NOISE_FREE * np.float32(pixels.variance.max()))
+    pixels.note(variance="that of the image's own light, without sky")
 
 
 def _explicit_saturation(pixels: Pixels, options: ReadOptions) -> defects.Saturation | None:

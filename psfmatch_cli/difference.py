@@ -14,6 +14,7 @@ from psfmatch_cli.exposure import DETECTED_PLANES, Exposure, MaskedImage, remap_
 from psfmatch_cli.kernel import BackgroundModel
 from psfmatch_cli.match import MatchResult
 from psfmatch_cli.plan import Plan
+from psfmatch_cli.psf import Psf
 from psfmatch_cli.settings import Settings
 from psfmatch_cli.sky import added, fit_sky
 from psfmatch_cli.subtract import rescaled, subtract
@@ -52,6 +53,10 @@ class Difference:
         Fraction of the pixels that are not usable.
     normalize : {'science', 'template'}
         Image whose photometric scale the difference has.
+    decorrelated : bool
+        Whether the difference was filtered so that its noise is white.
+    psf : Psf or None
+        Of the difference, where it is not that of the image that was matched to.
     """
 
     matched: MaskedImage
@@ -61,6 +66,8 @@ class Difference:
     variance_scale: float
     masked_fraction: float
     normalize: Scale
+    decorrelated: bool = False
+    psf: Psf | None = None
 
 
 def build_difference(

@@ -57,7 +57,7 @@ def parse_path(text: str | Path) -> FitsPath:
         If the brackets are empty or the version is not a number.
     """
     path = Path(text)
-    match = re.fullmatch(r"(.+)\[([^\[\]]*)\]", str(text))
+    match = re.fullmatch(r"(.+)\[([^\[\]]*)\]", str(text), re.DOTALL)
     if match is None or path.exists():
         return FitsPath(path)
     return FitsPath(Path(match[1]), parse_hdu_key(match[2]))

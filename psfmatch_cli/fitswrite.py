@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,29 +14,17 @@ from astropy.io import fits
 
 from psfmatch_cli.errors import UsageError
 from psfmatch_cli.exposure import Exposure
-from psfmatch_cli.outputs import Card, atomic_path, card_value, printable
+from psfmatch_cli.header_cards import COORDINATES, copy_cards, physical_offset
+from psfmatch_cli.outputs import Card, atomic_path, card_value, creation_card, printable
 from psfmatch_cli.overlap import beside
+from psfmatch_cli.psf import VaryingPsf
+from psfmatch_cli.psfex import COLUMN, PsfexModel, psfex_cards
 
 log = logging.getLogger(__name__)
 
+CARD_LENGTH = 80
 #: Suffixes an exposure can be written with.
 SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz", ".fit.fz")
-
-#: Cards that describe the arrangement of the old file, are rewritten here, or refer to what is not written.
-STRUCTURAL = re.compile(
-    r"SIMPLE|BITPIX|NAXIS\d*|EXTEND|XTENSION|PCOUNT|GCOUNT|GROUPS|BSCALE|BZERO|BLANK|END|EXTNAME|EXTVER|EXTLEVEL"
-    r"|EXTTYPE|INHERIT|CHECKSUM|DATASUM|DATAMIN|DATAMAX|TFIELDS|THEAP|T(TYPE|FORM|UNIT|DIM|NULL|SCAL|ZERO|DISP)\d+"
-    r"|Z(IMAGE|TENSION|SIMPLE|BITPIX|NAXIS\d*|TILE\d+|CMPTYPE|NAME\d+|VAL\d+|QUANTIZ|DITHER0|PCOUNT|GCOUNT|EXTEND"
-    r"|BLANK|HECKSUM|DATASUM)|LTV\d|LTM\d_\d|MP_.*|AR_.*|EXPINFO_V|ARCHIVE_ID_.*"
-    r"|(SKYWCS|PSF|PHOTOCALIB|DETECTOR|FILTER|AP_CORR_MAP|VALID_POLYGON|COADD_INPUTS|TRANSMISSION_CURVE)_ID"
-    r"|FLUXMAG0(ERR)?|FILTER|BUNIT"
-)
-#: Cards of world coordinate systems, with or without the letter of an alternative one.
-COORDINATES = re.compile(
-    r"(WCSAXES|WCSNAME|LONPOLE|LATPOLE|RADESYS|RADECSYS|EQUINOX|EPOCH|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|CNAME)\d+"
-    r"|(CD|PC)\d+_\d+|(PV|PS)\d+_\d+)[A-Z]?|(CPDIS|CPERR|CQDIS|CQERR|DP|DQ|D2IM(DIS|ERR)|AXISCORR)\d+(\..*)?"
-    r"|(A|B|AP|BP)_(\d+_\d+|ORDER|DMAX)|D2IMEXT|WAT\d_\d+|PROJP\d+|PC\d{6}"
-)
 
 
 def write_exposure(
@@ -131,7 +118,8 @@ def check_suffix(path: str | Path) -> None:
 def exposure_hdus(exposure: Exposure, cards: Iterable[Card] = (), history: Iterable[str] = ()) -> fits.HDUList:
     """The HDUs of an exposure file: primary, IMAGE, MASK, VARIANCE and perhaps PSF."""
     primary = fits.PrimaryHDU()
-    copy_cards(exposure.header, primary.header)
+    append_cards(primary.header, [creation_card()])
+    copy_cards(exposure.header, primary.header, exposure.shape)
     if exposure.fluxmag0 is not None:
         primary.header["FLUXMAG0"] = (exposure.fluxmag0, "counts of a magnitude 0 source")
     if exposure.filter is not None:
@@ -141,7 +129,8 @@ def exposure_hdus(exposure: Exposure, cards: Iterable[Card] = (), history: Itera
         primary.header.add_history(printable(line))
     geometry = _geometry(exposure)
     unit = exposure.header.get("BUNIT") if exposure.header is not None else None
-    units = {"IMAGE": unit, "MASK": None, "VARIANCE": f"{unit}**2" if unit else None}
+    unit = unit if isinstance(unit, str) else None
+    units = {"IMAGE": unit, "MASK": None, "VARIANCE": _squared(unit) if unit else None}
     planes = {"IMAGE": exposure.image, "MASK": exposure.mask, "VARIANCE": exposure.variance}
     hdus = fits.HDUList([primary])
     for name, plane in planes.items():
@@ -156,30 +145,31 @@ def exposure_hdus(exposure: Exposure, cards: Iterable[Card] = (), history: Itera
         hdus.append(hdu)
     if exposure.psf is not None:
         hdus.append(fits.ImageHDU(np.asarray(exposure.psf.image, np.float64), name="PSF"))
+    if isinstance(exposure.psf, VaryingPsf):
+        hdus.append(_psf_table(exposure.psf.model))
+    for hdu in hdus:
+        announce_long_strings(hdu.header)
     return hdus
 
 
-def copy_cards(source: Any, target: fits.Header) -> None:
-    """Append the cards of a header that still hold; what FITS cannot write again is left out."""
-    skipped = 0
-    for card in source.cards if source is not None else ():
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                if _kept(card.keyword):
-                    copy = fits.Card.fromstring(str(card))
-                    copy.verify("silentfix+exception")
-                    target.append(copy, end=True)
-        except (fits.VerifyError, ValueError, TypeError, UnicodeError, KeyError, Warning) as error:
-            log.debug("header card left out: %s", error)
-            skipped += 1
-    if skipped:
-        log.debug("%d header cards cannot be written again and are left out", skipped)
+def _psf_table(model: PsfexModel) -> fits.BinTableHDU:
+    """The PSF at any place, as PSFEx writes it."""
+    images = np.asarray(model.coefficients, np.float32)
+    column = fits.Column(COLUMN, f"{images.size}E", dim=str(images.shape[::-1]), array=images[None])
+    hdu = fits.BinTableHDU.from_columns([column], name="PSF_DATA")
+    append_cards(hdu.header, psfex_cards(model))
+    return hdu
 
 
-def _kept(keyword: str) -> bool:
-    keyword = keyword.upper()
-    return not STRUCTURAL.fullmatch(keyword) and not COORDINATES.fullmatch(keyword)
+def _squared(unit: str) -> str:
+    """The square of a unit, as FITS spells it."""
+    return f"{unit}**2" if str(unit).isalnum() else f"({unit})**2"
+
+
+def announce_long_strings(header: fits.Header) -> None:
+    """Name the convention for strings that go on in CONTINUE cards, where there is one."""
+    if any(len(card.image) > CARD_LENGTH for card in header.cards if card.keyword not in ("COMMENT", "HISTORY", "")):
+        header["LONGSTRN"] = ("OGIP 1.0", "long strings go on in CONTINUE cards")
 
 
 def append_cards(header: fits.Header, cards: Iterable[Card]) -> None:
@@ -201,28 +191,36 @@ def _geometry(exposure: Exposure) -> fits.Header:
         header[f"CRPIX{axis}A"] = 1.0
         header[f"CRVAL{axis}A"] = float(start)
         header[f"CUNIT{axis}A"] = "PIXEL"
-    header["LTV1"], header["LTV2"] = float(-x0), float(-y0)
+    for name, start in (("LTV1", x0), ("LTV2", y0)):
+        header[name] = physical_offset(exposure.header, name) - start
     return header
 
 
 def wcs_cards(wcs: Any) -> fits.Header:
-    """Cards of a celestial WCS, numbers in full precision.
+    """Cards of a celestial WCS, numbers in full precision, the linear part as a CD matrix.
 
-    A distortion kept in lookup tables has no cards; it is left out with a warning.
+    SIP is defined with a CD matrix only, and many programs know no PC. Times are not among the cards: they are those
+    of the exposure, which need not be the one that the WCS came from. A distortion kept in lookup tables has no cards;
+    it is left out with a warning.
     """
     if wcs.cpdis1 or wcs.cpdis2 or wcs.det2im1 or wcs.det2im2:
         log.warning("the WCS has a distortion in lookup tables, which is not written; positions lose that correction")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        header = wcs.to_header(relax=True)
+        written = wcs.to_header(relax=True)
+    header = fits.Header(card for card in written.cards if COORDINATES.fullmatch(card.keyword))
+    for axis in (1, 2):
+        header.remove(f"CDELT{axis}", ignore_missing=True)
+        for other in (1, 2):
+            header.remove(f"PC{axis}_{other}", ignore_missing=True)
     # astropy rounds to 12 digits: set the numbers again.
     linear = wcs.wcs
+    matrix = linear.get_cdelt()[:, None] * linear.get_pc()
     for i in range(2):
         header[f"CRPIX{i + 1}"] = float(linear.crpix[i])
         header[f"CRVAL{i + 1}"] = float(linear.crval[i])
-        header[f"CDELT{i + 1}"] = float(linear.get_cdelt()[i])
         for j in range(2):
-            header[f"PC{i + 1}_{j + 1}"] = float(linear.get_pc()[i, j])
+            header[f"CD{i + 1}_{j + 1}"] = (float(matrix[i, j]), "[deg] world coordinate per pixel")
     return header
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from psfmatch_cli.basis_sets import record_basis
 from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.diagnostics import Diagnosis, diagnose, report
-from psfmatch_cli.difference import build_difference, with_detections
+from psfmatch_cli.difference import Difference, build_difference, with_detections
 from psfmatch_cli.errors import BoxMismatchError, EmptySourceListError
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.memory import release_freed
@@ -22,6 +22,7 @@ from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult, 
 from psfmatch_cli.settings import Settings
 from psfmatch_cli.summary import Findings, match_items
 from psfmatch_cli.task import timed
+from psfmatch_cli.whitened import whitened
 
 
 class ImagePsfMatchTask(PsfMatchTask):
@@ -120,8 +121,8 @@ class ImagePsfMatchTask(PsfMatchTask):
         with self.timer("matchExposures"):
             pair = self._prepare(template, science, template_fwhm_pix, science_fwhm_pix, candidate_list, do_warping)
             with self.timer("matchMaskedImages"):
-                result, difference = self._match(pair, convolve_template)
-        return subtracted_result(pair.science, result, difference)
+                result, images = self._match(pair, convolve_template)
+        return subtracted_result(pair.science, result, images)
 
     @timed
     def match_masked_images(
@@ -162,8 +163,34 @@ class ImagePsfMatchTask(PsfMatchTask):
         exposures = self._as_exposures(template, science, candidate_list)
         with self.timer("matchMaskedImages"):
             pair = self._prepare(*exposures, template_fwhm_pix, science_fwhm_pix, candidate_list, False)
-            result, difference = self._match(pair, convolve_template)
-        return subtracted_result(pair.science, result, difference)
+            result, images = self._match(pair, convolve_template)
+        return subtracted_result(pair.science, result, images)
+
+    def match_preconvolved(
+        self, science: Exposure, matched: MatchExposuresResult, science_fwhm_pix: float
+    ) -> tuple[MatchExposuresResult, Difference]:
+        """Match the template of an earlier match to the science image after a convolution of that.
+
+        Parameters
+        ----------
+        science : Exposure
+            Convolved.
+        matched : MatchExposuresResult
+            Gives the template on the science grid, its FWHM, and the sources that may be candidates.
+        science_fwhm_pix : float
+            After the convolution.
+
+        Raises
+        ------
+        NoCandidatesError, FitError
+            As `match_exposures`.
+        """
+        template = matched.warped_exposure
+        pair = self._prepare(
+            template, science, matched.summary["template_fwhm"], science_fwhm_pix, matched.kernel_cell_set.table, False
+        )
+        registered = replace(pair.registered, autocorrelation=matched.template_correlation)
+        return self._match(replace(pair, registered=registered), True)
 
     # What the methods above share
 
@@ -219,7 +246,7 @@ class ImagePsfMatchTask(PsfMatchTask):
 
         return without_background(exposure, self.config.detection.background)
 
-    def _match(self, pair: Pair, convolve_template: bool | None) -> tuple[MatchExposuresResult, MaskedImage]:
+    def _match(self, pair: Pair, convolve_template: bool | None) -> tuple[MatchExposuresResult, Difference]:
         """The method after the registration: the match, and the difference."""
         release_freed()
         attempt = self._adapted(
@@ -235,7 +262,7 @@ class ImagePsfMatchTask(PsfMatchTask):
         record_basis(self.metadata, attempt.plan.spec)
         for name, value in match_items(findings).items():
             self.metadata[name] = value
-        return matched_result(pair.science, findings), findings.images.difference
+        return matched_result(pair.science, findings), findings.images
 
     def _findings(self, attempt: Attempt, diagnosis: Diagnosis) -> Findings:
         """The difference of a match, and all that is told about both."""
@@ -243,6 +270,8 @@ class ImagePsfMatchTask(PsfMatchTask):
         template, forward = pair.registered.exposure, plan.direction.convolve_template
         science = pair.science.with_pixels(with_detections(pair.science.masked_image, pair.marked.masked_image))
         images = build_difference(plan, fit, template, science, pair.registered.autocorrelation, self.config)
+        if self.config.subtraction.decorrelate:
+            images = whitened(images, plan, fit, template, science, pair.registered.autocorrelation, self.config)
         sum_check = check_sum(fit.kernel.center_sum, *((template, science) if forward else (science, template)))
         adaptations = tuple(self.metadata.get_array("adaptations"))
         return Findings(plan, fit, images, pair.widths, pair.registered, diagnosis, sum_check, adaptations)

@@ -191,11 +191,11 @@ def companion_names(layout: Layout, name: str) -> dict[CompanionRole, list[str]]
 
     The ending (``.fits.fz`` and the like) is the image's own, or another one.
     """
-    stem, ending = re.fullmatch(r"(.*?)((?:\.fits?|\.FITS?)?(?:\.fz|\.gz)?)", name).groups()
+    stem, ending = re.fullmatch(r"(.*?)((?:\.fits?|\.FITS?)?(?:\.fz|\.gz)?)", name, re.DOTALL).groups()
     endings = dict.fromkeys((ending, ".fits", ".fits.fz", ".fits.gz"))
     found: dict[CompanionRole, list[str]] = {}
     for rule in layout.companions:
-        match = re.fullmatch(rule.pattern, stem)
+        match = re.fullmatch(rule.pattern, stem, re.DOTALL)
         if match is not None:
             found[rule.role] = [match.expand(rule.name) + other for other in endings]
     return found

@@ -32,6 +32,7 @@ from psfmatch_cli.fitsfile import (
     readable_cards,
 )
 from psfmatch_cli.fitswrite import write_exposure
+from psfmatch_cli.header_cards import exposure_cards
 from psfmatch_cli.layouts import origin_from_header
 from psfmatch_cli.opened import Opened, open_exposure
 from psfmatch_cli.pixels import Pixels, check_shape, take_coverage, take_mask, take_variance
@@ -84,8 +85,7 @@ def read_exposure(path: str | Path, options: ReadOptions | None = None, *, role:
         psf = stated_psf(opened, quantities.get("fwhm"))
         facts = file_facts(opened, quantities, psf)
     complete(pixels, options)
-    header = opened.cards.header
-    origin = origin_from_header(header) if opened.layout.name == "lsst" else (0, 0)
+    origin = origin_from_header(opened.cards.header) if opened.layout.name == "lsst" else (0, 0)
     masked = MaskedImage.from_arrays(pixels.image, pixels.mask, pixels.variance, pixels.planes, origin, copy=None)
     if log.isEnabledFor(logging.INFO):
         log.info("%s: %s", where, _summary(masked, pixels, facts))
@@ -93,7 +93,7 @@ def read_exposure(path: str | Path, options: ReadOptions | None = None, *, role:
         masked_image=masked,
         wcs=opened.wcs,
         psf=psf,
-        header=header,
+        header=exposure_cards(opened.cards.header, origin, options.zero_point is not None),
         fluxmag0=stated_fluxmag0(opened, quantities.get("zero_point")),
         filter=quantities["filter"].value if "filter" in quantities else None,
         noise=pixels.noise,

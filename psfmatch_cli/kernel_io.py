@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from psfmatch_cli.errors import InputError, UsageError
 from psfmatch_cli.exposure import Box
 from psfmatch_cli.fitsfile import find_hdu, open_fits, parse_path, read_data
-from psfmatch_cli.fitswrite import append_cards
+from psfmatch_cli.fitswrite import announce_long_strings, append_cards
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel
-from psfmatch_cli.outputs import Card, atomic_path, printable, to_json
+from psfmatch_cli.outputs import Card, atomic_path, creation_card, printable, to_json
 from psfmatch_cli.tables import table_hdu
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def save_kernel(
         If the file cannot be written.
     """
     primary = fits.PrimaryHDU()
-    append_cards(primary.header, [*_summary(saved), *cards])
+    append_cards(primary.header, [creation_card(), *_summary(saved), *cards])
     for line in history:
         primary.header.add_history(printable(line))
     hdus = fits.HDUList(
@@ -116,6 +116,7 @@ def save_kernel(
             hdus.append(_array_hdu(name, covariance))
     if saved.candidates is not None:
         hdus.append(table_hdu(saved.candidates, "CANDIDATES"))
+    announce_long_strings(primary.header)
     with atomic_path(path, overwrite) as temporary:
         hdus.writeto(temporary, checksum=True)
 
@@ -148,7 +149,7 @@ def load_kernel(path: str | Path) -> SavedKernel:
             kernel = MatchingKernel(basis, coefficients, _spatial_model(spatial), of_kernel)
             model = BackgroundModel(background[0], _spatial_model(background_spatial), of_background)
             settings, info = (_read_json(hdus, name, where) for name in ("SETTINGS", "INFO"))
-        except (KeyError, ValueError, UsageError) as error:
+        except (KeyError, ValueError, UsageError, RecursionError) as error:
             raise InputError(f"{where}: damaged kernel file ({error})") from error
     candidates = read_table(f"{where}[CANDIDATES]") if has_candidates else None
     return SavedKernel(kernel, model, candidates, settings, info)

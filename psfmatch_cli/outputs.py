@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,12 @@ def provenance_cards(
         value, comment = entry if isinstance(entry, tuple) else (entry, "")
         cards.append((keyword, card_value(value), comment))
     return cards
+
+
+def creation_card() -> Card:
+    """When a file was made."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    return "DATE", now.isoformat(timespec="seconds"), "UTC at which this file was made"
 
 
 def card_value(value: Any) -> Any:

@@ -67,6 +67,7 @@ OWN: dict[str, OwnSetting] = {
     "kernel.kernel_sum_errors": OwnSetting("upstream clips by the scatter of the sums alone", False),
     "subtraction.normalize": OwnSetting("upstream's difference is in science counts", "science"),
     "subtraction.scale_variance": OwnSetting("upstream did not in v23", False),
+    "subtraction.decorrelate": OwnSetting("upstream has a task of its own for it", False, True),
 }
 
 

@@ -134,7 +134,7 @@ def is_failed_record(path: Path) -> bool:
     """Whether a file is the record of a run that failed, so that a new run may replace it."""
     try:
         document = TaskMetadata.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return False
     return document.get("__format__") == FORMAT and document.get("run.status") == "failed"
 

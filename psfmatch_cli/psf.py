@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from psfmatch_cli.psfex import PsfexModel
 
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 #: A Moffat profile reaches this many FWHM: of an exponent of 2.5, 0.1 % of the flux is further out.
@@ -59,6 +63,44 @@ class Psf:
     def sigma(self) -> float:
         """Gaussian sigma of the same FWHM, pixels."""
         return self.fwhm / FWHM_PER_SIGMA
+
+    def at(self, x: float, y: float) -> NDArray[np.float64]:
+        """The image at a parent position, (n, n): the same everywhere."""
+        return self.image
+
+
+@dataclass(frozen=True)
+class VaryingPsf(Psf):
+    """A PSF that is a polynomial of the position; its `image` is that of the middle of the exposure.
+
+    Parameters
+    ----------
+    model : PsfexModel
+        At array positions.
+    xy0 : (int, int)
+        Parent position of the exposure's first pixel.
+    """
+
+    model: PsfexModel | None = None
+    xy0: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def from_model(
+        cls, model: PsfexModel, shape: tuple[int, int], origin: str, xy0: tuple[int, int] = (0, 0)
+    ) -> VaryingPsf:
+        """PSF of an exposure of that shape.
+
+        Raises
+        ------
+        InputError
+            If the model's image has no positive sum.
+        """
+        central = Psf.from_image(model.image((shape[1] - 1) / 2, (shape[0] - 1) / 2), origin)
+        return cls(central.image, origin, model, xy0)
+
+    def at(self, x: float, y: float) -> NDArray[np.float64]:
+        """The image at a parent position, (n, n)."""
+        return self.model.image(x - self.xy0[0], y - self.xy0[1])
 
 
 def _slice_fwhm(profile: NDArray[np.float64]) -> float:

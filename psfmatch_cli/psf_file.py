@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from psfmatch_cli.errors import InputError
 from psfmatch_cli.fitsfile import FitsPath, find_hdu, list_hdus, open_fits, read_data, read_image, readable_cards
 from psfmatch_cli.keywords import card_number
 from psfmatch_cli.psf import Psf
@@ -47,7 +48,7 @@ def read_psf_file(source: FitsPath, shape: tuple[int, int], pixel_scale: float |
     with open_fits(source.path) as hdus:
         index = _table_of_model(hdus, source)
         if index is not None:
-            model = _read_model(hdus, index, source)
+            model = read_psf_table(hdus, index, source)
             x, y = (shape[1] - 1) / 2, (shape[0] - 1) / 2
             return Psf.from_image(model.image(x, y), f"PSFEx model {source} at the image centre")
         if source.hdu is not None:
@@ -70,8 +71,17 @@ def _table_of_model(hdus: fits.HDUList, source: FitsPath) -> int | None:
     return None
 
 
-def _read_model(hdus: fits.HDUList, index: int, source: FitsPath) -> PsfexModel:
+def read_psf_table(hdus: fits.HDUList, index: int, source: FitsPath) -> PsfexModel:
+    """The PSFEx model of a table.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
     rows = read_data(hdus, index, source.path)
+    if rows is None or COLUMN not in (rows.dtype.names or ()):
+        raise InputError(f"{source}: the table of the PSF has no column {COLUMN}")
     masks = np.asarray(rows[COLUMN][0] if len(rows) else np.empty(0))
     return psfex_model(hdus[index].header, masks[None] if masks.ndim == 2 else masks, str(source))
 

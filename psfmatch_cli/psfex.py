@@ -89,6 +89,28 @@ def psfex_model(header: Mapping[str, Any], masks: NDArray, where: str) -> PsfexM
     return PsfexModel(coefficients, degree, zero, scale, sampling)
 
 
+def psfex_cards(model: PsfexModel) -> list[tuple[str, Any, str]]:
+    """Header cards of the table of a model, as `psfex_model` reads them.
+
+    Parameters
+    ----------
+    model : PsfexModel
+    """
+    n_terms, height, width = model.coefficients.shape
+    cards: list[tuple[str, Any, str]] = [("POLNAXIS", 2, "parameters the PSF depends on")]
+    for n, name in enumerate("XY", start=1):
+        cards += [
+            (f"POLGRP{n}", 1, "group of the parameter"),
+            (f"POLNAME{n}", f"{name}_IMAGE", "parameter"),
+            (f"POLZERO{n}", model.zero[n - 1], "[pix] its offset"),
+            (f"POLSCAL{n}", model.scale[n - 1], "[pix] its scale"),
+        ]
+    cards += [("POLNGRP", 1, "groups of parameters"), ("POLDEG1", model.degree, "degree of the polynomial")]
+    cards += [("PSF_SAMP", model.sampling, "[pix] sampling"), ("PSFNAXIS", 3, "axes of the PSF")]
+    axes = enumerate((width, height, n_terms), start=1)
+    return cards + [(f"PSFAXIS{n}", length, f"length of axis {n}") for n, length in axes]
+
+
 def resampled(fine: NDArray[np.float64], sampling: float, *, average: bool = False) -> NDArray[np.float64]:
     """A PSF on pixels of another size: odd sides, centred on the same point, sum 1.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,6 +81,8 @@ def register(
     alignment = align(template, science, config, do_warping)
     grids = alignment.grids
     if alignment.pixel_map is None:
+        if template.xy0 != science.xy0:
+            template = template.with_pixels(replace(template.masked_image, xy0=science.xy0))
         return Registered(template, False, grids.max_offset, grids.overlap_fraction, None, alignment)
     from psfmatch_cli.warp import warp
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from psfmatch_cli.candidates import CandidateSet
+from psfmatch_cli.difference import Difference
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel
-from psfmatch_cli.photometry import with_scale_of
+from psfmatch_cli.photometry import with_scale_of, without_pedestals
 from psfmatch_cli.register import psf_of
 from psfmatch_cli.summary import Findings, summarise
 
@@ -45,6 +48,8 @@ class MatchExposuresResult:
         ``"template"`` or ``"science"``.
     summary : dict
         What the run found and chose, by name.
+    template_correlation : ndarray, (2 m + 1, 2 m + 1), or None
+        Autocorrelation of the noise of `warped_exposure`, 1 at the centre; None for white noise.
     """
 
     matched_exposure: Exposure
@@ -54,6 +59,7 @@ class MatchExposuresResult:
     kernel_cell_set: CandidateSet
     convolved: str
     summary: dict[str, Any]
+    template_correlation: NDArray[np.float64] | None
 
     @property
     def matched_image(self) -> MaskedImage:
@@ -119,15 +125,14 @@ def matched_result(science: Exposure, findings: Findings) -> MatchExposuresResul
         kernel_cell_set=findings.fit.candidates,
         convolved=direction.convolved,
         summary=summarise(findings),
+        template_correlation=findings.registered.autocorrelation,
     )
 
 
-def subtracted_result(
-    science: Exposure, result: MatchExposuresResult, difference: MaskedImage
-) -> SubtractExposuresResult:
+def subtracted_result(science: Exposure, result: MatchExposuresResult, images: Difference) -> SubtractExposuresResult:
     """The match with its difference: the science exposure with other pixels, calibrated on the scale that they have."""
-    psf, header = result.matched_exposure.psf, copy.deepcopy(science.header)
-    made = science.with_pixels(difference, psf=psf, header=header)
+    psf, header = images.psf or result.matched_exposure.psf, without_pedestals(science.header)
+    made = science.with_pixels(images.difference, psf=psf, header=header)
     if result.summary["normalize"] == "template":
         made = with_scale_of(made, result.warped_exposure)
     fields = {name: getattr(result, name) for name in MatchExposuresResult.__dataclass_fields__}

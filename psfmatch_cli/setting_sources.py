@@ -133,3 +133,5 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot read the settings file {path}: {error.strerror}") from error
     except ValueError as error:  # of TOML and of the encoding
         raise InputError(f"the settings file {path} is not TOML: {error}") from error
+    except RecursionError:
+        raise InputError(f"the settings file {path} is not TOML of settings: it is nested too deeply") from None

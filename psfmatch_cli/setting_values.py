@@ -105,7 +105,7 @@ def _toml_value(text: str) -> Any:
     """What the text means in TOML; a text that means nothing there is a string."""
     try:
         values = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):  # the latter of brackets within brackets
         return text
     return values["value"] if len(values) == 1 else text
 

@@ -13,9 +13,10 @@ from psfmatch_cli.errors import InputError
 from psfmatch_cli.facts import Fact, FileFacts
 from psfmatch_cli.fitsfile import list_hdus, parse_path, read_image
 from psfmatch_cli.keywords import QUANTITIES, Cards, Found, card_number
+from psfmatch_cli.layouts import origin_from_header
 from psfmatch_cli.opened import Opened
-from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf, gaussian_psf
-from psfmatch_cli.psf_file import read_psf_file
+from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf, VaryingPsf, gaussian_psf
+from psfmatch_cli.psf_file import read_psf_file, read_psf_table
 from psfmatch_cli.psf_header import stated_fwhm
 from psfmatch_cli.units import parse_unit
 from psfmatch_cli.zero_points import header_zero_point
@@ -154,12 +155,21 @@ def stated_psf(opened: Opened, fwhm: Fact | None) -> Psf | None:
     if "fwhm" in opened.cards.named and fwhm is not None:
         return gaussian_psf(fwhm.value, f"gaussian, FWHM of {fwhm.source}")
     if opened.planes.psf is not None:
-        return _psf_extension(read_image(opened.hdus, opened.planes.psf, opened.source.path))
+        return _varying_psf(opened) or _psf_extension(read_image(opened.hdus, opened.planes.psf, opened.source.path))
     if "psf" in opened.companions:
         return read_psf_file(opened.companions["psf"].file, opened.shape, scale, opened.where)
     archive = opened.archive
     stored = archive.attached(opened.hdus[0].header, "PSF") if archive is not None else None
     return None if stored is None else archived_psf(archive, stored, str(opened.source.path))
+
+
+def _varying_psf(opened: Opened) -> VaryingPsf | None:
+    """The PSF of the table that stands beside the PSF extension of our own files, or None."""
+    index = next((hdu.index for hdu in list_hdus(opened.hdus) if hdu.name == "PSF_DATA"), None)
+    if index is None:
+        return None
+    model = read_psf_table(opened.hdus, index, opened.source)
+    return VaryingPsf.from_model(model, opened.shape, "PSF_DATA extension", origin_from_header(opened.cards.header))
 
 
 def _psf_extension(image: Any) -> Psf:

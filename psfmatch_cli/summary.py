@@ -78,6 +78,7 @@ def summarise(findings: Findings) -> dict[str, Any]:
         "sky_width": images.sky_width,
         "variance_scale": images.variance_scale,
         "masked_fraction": images.masked_fraction,
+        "decorrelated": images.decorrelated,
     }
 
 
@@ -120,6 +121,7 @@ def match_items(findings: Findings) -> dict[str, Any]:
         "varianceScale": images.variance_scale,
         "maskedFraction": images.masked_fraction,
         "normalize": images.normalize,
+        "decorrelated": images.decorrelated,
         "backgroundsSubtracted": plan.pool.config.use_afw_background,
         **fit.quality,
     }

@@ -133,7 +133,7 @@ def table_hdu(table: Table, name: str | None = None, cards: Iterable[Card] = ())
     """Binary table HDU with the columns, units, and those meta values that a FITS card can hold."""
     from astropy.io import fits
 
-    from psfmatch_cli.fitswrite import append_cards
+    from psfmatch_cli.fitswrite import announce_long_strings, append_cards
 
     bare = table.copy(copy_data=False)
     bare.meta = {}
@@ -145,6 +145,7 @@ def table_hdu(table: Table, name: str | None = None, cards: Iterable[Card] = ())
     append_cards(hdu.header, cards)
     if name is not None:
         hdu.name = name
+    announce_long_strings(hdu.header)
     return hdu
 
 

@@ -19,6 +19,7 @@ from psfmatch_cli.config import WarpConfig
 from psfmatch_cli.errors import NoOverlapError, RegistrationError, UsageError
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.grid import Overlap, SkyMap, find_overlap, has_sky, inside
+from psfmatch_cli.grid_cards import with_grid_of
 from psfmatch_cli.mapping import map_pixels
 from psfmatch_cli.pixel_map import PixelMap, determinant
 from psfmatch_cli.psf import Psf
@@ -78,8 +79,9 @@ def warp(
 ) -> WarpResult:
     """The template resampled onto the science pixels.
 
-    It keeps its own header, filter and calibration, has the science image's box and WCS, and its PSF goes through
-    the same mapping. The counts of an object are conserved; with a unit per solid angle, the surface brightness.
+    It keeps its own header, filter and calibration, but for the header cards that describe the pixel grid; it has the
+    science image's box and WCS, and its PSF goes through the same mapping. The counts of an object are conserved; with
+    a unit per solid angle, the surface brightness.
 
     Parameters
     ----------
@@ -122,7 +124,13 @@ def warp(
     )
     positions = _correlated_pixels(pixel_map, template, science, overlap)
     return WarpResult(
-        exposure=template.with_pixels(replace(pixels, xy0=science.xy0), wcs=science.wcs, psf=psf),
+        exposure=template.with_pixels(
+            replace(pixels, xy0=science.xy0),
+            wcs=science.wcs,
+            psf=psf,
+            header=with_grid_of(template.header, science.header),
+            fluxmag0=_warped_fluxmag0(template, scale),
+        ),
         autocorrelation=_autocorrelation(pixel_map, method, *positions),
         pixel_map=pixel_map,
         method=method,
@@ -174,6 +182,23 @@ def is_surface_brightness(exposure: Exposure) -> bool:
     """Whether the header's unit is one per solid angle (or beam) instead of counts per pixel."""
     unit = exposure.header.get("BUNIT") if exposure.header is not None else None
     return isinstance(unit, str) and _SURFACE_BRIGHTNESS.search(unit) is not None
+
+
+def _warped_fluxmag0(template: Exposure, scale: float) -> float | None:
+    """Counts of a magnitude 0 source on the science grid.
+
+    A surface brightness is that of the sky, whatever the pixels; the sum over the pixels of an object grows with their
+    number.
+
+    Parameters
+    ----------
+    template : Exposure
+    scale : float
+        Template pixel over science pixel, on the side.
+    """
+    if template.fluxmag0 is None or not is_surface_brightness(template):
+        return template.fluxmag0
+    return template.fluxmag0 * scale**2
 
 
 def warp_psf(psf: Psf, jacobian: ArrayLike, method: str) -> Psf:

@@ -21,10 +21,12 @@ from psfmatch_cli.task import resource_usage
 PAGE = "\n".join(sections(GUIDE / "reference" / "outputs.rst").values())
 IMAGES = ("diff", "diff_matched", "warped")
 LOCAL_AND_SPATIAL = "Residuals of the candidates, with their own kernels (LOCAL) and with the model (SPATIAL)"
+#: Cards of the template's file.
+CARRIED = {"OBJECT": "M 31", "TELESCOP": "0.6 m", "INSTRUME": "CCD", "DATE-OBS": "2019-05-03", "EXPTIME": 30.0}
 #: Cards of any FITS file, and of its celestial WCS.
 STANDARD = re.compile(
-    r"SIMPLE|XTENSION|BITPIX|NAXIS\d?|EXTEND|PCOUNT|GCOUNT|EXTNAME|CHECKSUM|DATASUM|TFIELDS|T(TYPE|FORM|UNIT)\d+|"
-    r"WCSAXES|(CRPIX|CDELT|CUNIT|CTYPE|CRVAL)\d|PC\d_\d|LONPOLE|LATPOLE|RADESYS|MJDREF"
+    r"SIMPLE|XTENSION|BITPIX|NAXIS\d?|EXTEND|PCOUNT|GCOUNT|EXTNAME|CHECKSUM|DATASUM|LONGSTRN|TFIELDS|T(TYPE|FORM|UNIT|DIM)\d+|"
+    r"WCSAXES|(CRPIX|CDELT|CUNIT|CTYPE|CRVAL)\d|CD\d_\d|LONPOLE|LATPOLE|RADESYS"
 )
 
 
@@ -49,9 +51,11 @@ def folder(pair, tmp_path_factory):
     where = tmp_path_factory.mktemp("outputs")
     files = [str(where / "template.fits"), str(where / "science.fits")]
     # With zero points, for the items that compare them.
-    write_exposure(files[0], replace(pair.template, fluxmag0=1.00e9))
+    template = replace(pair.template, fluxmag0=1.00e9, filter="r", header=fits.Header(CARRIED))
+    write_exposure(files[0], template)
     write_exposure(files[1], replace(pair.science, fluxmag0=1.25e9))
     more = ["--candidates", str(where / "fates.ecsv"), "--warped", str(where / "warped.fits")]
+    more += ["--decorrelate", "--score", str(where / "score.fits")]
     image = np.random.default_rng(1).normal(100.0, 5.0, (128, 128)).astype(np.float32)
     fits.writeto(where / "plain.fits", image)
     plain = ["--gain", "4", "--read-noise", "2", "--saturation", "2e4", "--psf-fwhm", "4"]
@@ -107,7 +111,8 @@ def test_mask_planes(folder):
 
 def test_cards(folder):
     images = set.union(*(cards(folder / f"{name}.fits") for name in IMAGES))
-    check(images, named("Cards of the primary header") | named("Cards of the planes"))
+    described = (f"Cards of {what}" for what in ("the primary header", "the planes", "PSF_DATA"))
+    check(images - {*CARRIED, "FILTER"}, set.union(*map(named, described)))
     kernel = named("Cards of the kernel file")
     assert kernel <= cards(folder / "diff_kernel.fits")
     check(cards(folder / "diff_kernel.fits") - kernel, named("Cards of the primary header") - {"FLUXMAG0"})
@@ -146,7 +151,9 @@ def test_the_items_of_the_summary(folder):
     check(summary(folder / "candidates_metadata.json"), named("candidates"))
     check(summary(folder / "found_metadata.json"), named("detect"))
     rows_of_info = fits.getdata(folder / "diff_kernel.fits", "INFO")["JSON"]
-    assert {name.partition(".")[0] for name in named("match and subtract")} == set(json.loads("\n".join(rows_of_info)))
+    assert {name.partition(".")[0] for name in named("match and subtract")} - {"score_width"} == set(
+        json.loads("\n".join(rows_of_info))
+    )
 
 
 def test_the_options_that_name_files_are_those_of_the_command(psfmatch):

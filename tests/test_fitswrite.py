@@ -8,7 +8,8 @@ from astropy.wcs import WCS, DistortionLookupTable, Sip
 
 from psfmatch_cli.errors import OutputError, UsageError
 from psfmatch_cli.exposure import Exposure, MaskedImage
-from psfmatch_cli.fitswrite import ExposureFile, append_cards, copy_cards, wcs_cards, write_exposure, write_exposures
+from psfmatch_cli.fitswrite import ExposureFile, append_cards, wcs_cards, write_exposure, write_exposures
+from psfmatch_cli.header_cards import copy_cards
 from psfmatch_cli.psf import gaussian_psf
 
 SHAPE = (12, 15)
@@ -76,7 +77,8 @@ def test_cards_of_the_old_file_and_its_coordinates_are_not_kept():
     for keyword, value in {
         "SIMPLE": True, "NAXIS1": 5, "BZERO": 32768, "EXTNAME": "SCI", "CHECKSUM": "x", "ZIMAGE": True, "DATAMAX": 7.0,
         "CTYPE1": "RA---SIP", "CD1_1": 1.0, "PC2_1": 0.0, "CRVAL1A": 3.0, "A_ORDER": 2, "A_0_2": 1e-7, "PV1_5": 0.1,
-        "LTV1": 4, "RADECSYS": "FK5", "MP_BAD": 0, "AR_HDU": 5, "PSF_ID": 3, "HIERARCH EXPINFO_V": 2, "FILTER": "g",
+        "NEXTEND": 6, "FZQVALUE": 4.0, "IRAF-MAX": 7.0, "DATE": "2001-01-01",
+        "RADECSYS": "FK5", "MP_BAD": 0, "AR_HDU": 5, "PSF_ID": 3, "HIERARCH EXPINFO_V": 2, "FILTER": "g",
     }.items():  # fmt: skip
         old[keyword] = value
     old["EXPTIME"] = (30.0, "seconds")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "psfmatch_cli"
-TYPES = {"errors", "exposure", "facts", "kernel", "psf", "config", "version", "metadata"}
+TYPES = {"errors", "exposure", "facts", "kernel", "psf", "psfex", "config", "version", "metadata"}
 FILES = {
     "io",
     "kernel_io",
@@ -14,6 +14,7 @@ FILES = {
     "regions",
     "fitsfile",
     "fitswrite",
+    "header_cards",
     "outputs",
     "layouts",
     "instruments",
@@ -43,6 +44,8 @@ AIDS = {
     "zero_points",
     "psfex",
     "psf_header",
+    "grid_cards",
+    "photometry",
 }
 MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}
 

@@ -8,7 +8,8 @@ import pytest
 from astropy.io import fits
 
 from made_pairs import exposure
-from psfmatch_cli.photometry import check_sum, is_scale_card, with_scale_of
+from psfmatch_cli.facts import Fact, FileFacts
+from psfmatch_cli.photometry import check_sum, is_scale_card, with_scale_of, without_pedestals
 
 IMAGE = exposure(np.ones((8, 8)), 1.0)
 
@@ -45,7 +46,21 @@ def test_ten_percent_are_warned_of(fitted, level, caplog):
     assert ("are both zero points right?" in record.getMessage()) == (level == "WARNING")
 
 
-ZERO_POINTS = ["MAGZERO", "MAGZPT", "MAGZP", "ZEROPOINT", "ZEROPNT", "ZPT", "ZP", "PHOTZP", "PHOTZPT", "PHOTFLAM"]
+ZERO_POINTS = [
+    "MAGZERO",
+    "MAGZPT",
+    "MAGZP",
+    "ZEROPOINT",
+    "ZEROPNT",
+    "ZPT",
+    "ZP",
+    "PHOTZP",
+    "PHOTZPT",
+    "PHOTFLAM",
+    "PHOTPLAM",
+    "FLUX20",
+    "FPA.ZP",
+]
 
 
 @pytest.mark.parametrize("keyword", [*ZERO_POINTS, "FLUXMAG0", "BUNIT", "GAIN", "EGAIN", "SATURATE"])
@@ -54,7 +69,7 @@ def test_cards_of_a_scale(keyword):
     assert is_scale_card(keyword.lower())
 
 
-@pytest.mark.parametrize("keyword", ["OBJECT", "EXPTIME", "FILTER", "PHOTPLAM", "AIRMASS", "RDNOISE", "ZD", "ZENITH"])
+@pytest.mark.parametrize("keyword", ["OBJECT", "EXPTIME", "FILTER", "PHOTMODE", "AIRMASS", "RDNOISE", "ZD", "ZENITH"])
 def test_other_cards(keyword):
     assert not is_scale_card(keyword)
 
@@ -77,3 +92,25 @@ def test_what_the_other_does_not_know_is_left_out():
     made = with_scale_of(one, replace(IMAGE, header=None, fluxmag0=None))
     assert (made.header, made.fluxmag0) == ({"OBJECT": "own"}, None)
     assert with_scale_of(IMAGE, one).header is None
+
+
+def test_a_difference_has_no_pedestal():
+    header = fits.Header({"SOFTBIAS": 1000, "OBJECT": "own"})
+    assert without_pedestals(header) == fits.Header({"OBJECT": "own"})
+    assert "SOFTBIAS" in header, "the input is unchanged"
+    assert without_pedestals(None) is None
+
+
+@pytest.mark.parametrize(
+    ("times", "unit", "kept"), [((30, 30), "", True), ((30, 60), "", False), ((3, 6), "e/s", True)]
+)
+def test_calibrations_of_a_second_go_with_the_exposure_time(times, unit, kept):
+    own, other = (
+        replace(
+            IMAGE,
+            header=fits.Header({"EXPTIME": float(time), "PHOTFLAM": flux, "BUNIT": unit}),
+            facts=FileFacts(quantities={"exposure_time": Fact(float(time), "header EXPTIME", "s")}),
+        )
+        for time, flux in zip(times, (1e-19, 2e-19), strict=True)
+    )
+    assert with_scale_of(own, other).header.get("PHOTFLAM") == (2e-19 if kept else None)

@@ -57,6 +57,7 @@ DIFFERENCES = {
         "kernel.spatial_kernel_order": 1,
         "kernel.spatial_bg_order": 2,
         "kernel.max_candidates": 1000,
+        "subtraction.decorrelate": True,
     },
 }
 

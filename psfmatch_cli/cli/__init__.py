@@ -15,6 +15,7 @@ from importlib import import_module
 import click
 
 from psfmatch_cli.cli.exits import Stopped, outcome, unwind_on_signals
+from psfmatch_cli.cli.plain_text import one_line
 from psfmatch_cli.version import __version__
 
 # Matrices here are small: several BLAS threads only get into each other's way (measured: 35 times slower solutions
@@ -77,7 +78,8 @@ def exit_status(arguments: list[str]) -> int:
         return 1
     except (Exception, KeyboardInterrupt, Stopped) as error:
         if "--debug" in arguments:
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                click.echo(one_line(line), err=True)
         status, message = outcome(error)
         click.echo(f"psfmatch: error: {message}", err=True)
     return status if isinstance(status, int) else 0

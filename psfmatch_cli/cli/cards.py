@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from psfmatch_cli.outputs import Card, provenance_cards
+from psfmatch_cli.outputs import Card, card_value, provenance_cards
 from psfmatch_cli.version import __version__
 
 if TYPE_CHECKING:
+    from psfmatch_cli.exposure import Exposure
     from psfmatch_cli.image_psf_match import MatchExposuresResult
     from psfmatch_cli.settings import Settings
 
@@ -29,6 +31,15 @@ _SUMMARY = (
     ("PMFWHMT", "template_fwhm", "[pix] FWHM of the template"),
     ("PMFWHMS", "science_fwhm", "[pix] FWHM of the science image"),
     ("PMSKYW", "sky_width", "width of difference / noise on the sky"),
+)
+#: The same for the template: card, header card or quantity, comment.
+_TEMPLATE = (
+    ("PMTOBJ", "OBJECT", "object in the template"),
+    ("PMTTEL", "TELESCOP", "telescope of the template"),
+    ("PMTINS", "INSTRUME", "instrument of the template"),
+    ("PMTFILT", "filter", "filter of the template"),
+    ("PMTDATE", "date", "date of the template, as its header has it"),
+    ("PMTEXP", "exposure_time", "[s] exposure time of the template"),
 )
 
 
@@ -52,13 +63,39 @@ def match_cards(
     photometry : str
         "template" or "science": whose photometric scale the pixels have.
     """
-    known = {name: value for name, value in result.summary.items() if value is not None}
+    known = {name: value for name, value in result.summary.items() if card_value(value) is not None}
     values: dict[str, Any] = {card: (known[item], comment) for card, item, comment in _SUMMARY if item in known}
     for n, coefficient in enumerate(result.background_model.coefficients, start=1):
         values[f"PMBG{n}"] = (float(coefficient), f"background coefficient {n}")
     return [
         *provenance_cards(__version__, inputs, settings.model_dump(), values),
+        *_template_cards(result.warped_exposure),
+        *_zero_point_cards(result),
         *_compatible_cards(result, inputs, difference, photometry),
+    ]
+
+
+def _template_cards(template: Exposure) -> list[Card]:
+    """What the template is an image of, by what and when; the science image has the usual cards."""
+    header, quantities = template.header or {}, template.facts.quantities
+    of_cards = {name: header.get(name) for name in ("OBJECT", "TELESCOP", "INSTRUME")}
+    of_facts = {name: quantities[name].value for name in ("date", "exposure_time") if name in quantities}
+    known = {**of_cards, **of_facts, "filter": template.filter}
+    return [
+        (card, known[name], comment)
+        for card, name, comment in _TEMPLATE
+        if isinstance(known.get(name), (str, int, float)) and known[name] != ""
+    ]
+
+
+def _zero_point_cards(result: MatchExposuresResult) -> list[Card]:
+    """Magnitudes of one count of both images, where known."""
+    counts = {"PMTZP": result.warped_exposure.fluxmag0, "PMSZP": result.matched_exposure.fluxmag0}
+    comments = {"PMTZP": "[mag] of one count of the template", "PMSZP": "[mag] of one count of the science image"}
+    return [
+        (card, 2.5 * math.log10(value), comments[card])
+        for card, value in counts.items()
+        if value is not None and 0 < value < math.inf
     ]
 
 

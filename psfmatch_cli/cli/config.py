@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from psfmatch_cli.cli import options
+from psfmatch_cli.cli.plain_text import one_line
 from psfmatch_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def validate(files: tuple[Path, ...]) -> None:
             lines, unreadable = [str(error)], True
         n_refused += bool(lines)
         for line in lines or ["ok"]:
-            click.echo(f"{file}: {line}")
+            click.echo(one_line(f"{file}: {line}"))
     if n_refused:
         kind = InputError if unreadable else UsageError
         raise kind(f"{n_refused} of {len(files)} settings files cannot be used")

@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
+from psfmatch_cli.cli.plain_text import one_line
+
 LOGGERS = ("psfmatch_cli", "timer.psfmatch_cli")
 
 
@@ -26,7 +28,7 @@ class LineFormatter(logging.Formatter):
     """``psfmatch: warning: text`` from warnings on, the text alone below."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
+        text = one_line(record.getMessage())
         return f"psfmatch: {record.levelname.lower()}: {text}" if record.levelno >= logging.WARNING else text
 
 
@@ -100,7 +102,7 @@ def _terminal() -> Iterator[tuple[logging.Handler, logging.Handler]]:
     with console.status("reading") as status:
         yield (
             _Call(lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)),
-            _Call(lambda text: status.update(text.replace("[", r"\[")), logging.INFO),
+            _Call(lambda text: status.update(one_line(text).replace("[", r"\[")), logging.INFO),
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from psfmatch_cli.cli import options
+from psfmatch_cli.cli.plain_text import one_line
 
 
 @options.command("demo", "psfmatch demo demo --size 512")
@@ -51,4 +52,5 @@ def command(folder: Path, size: int, seed: int, overwrite: bool, **given: int) -
             write_exposure(names["template.fits"], pair.template)
             write_exposure(names["science.fits"], pair.science)
     if not given["quiet"]:
-        click.echo(f"demo: {len(pair.transients)} sources changed, flux ratio {pair.config.flux_ratio:g} -> {folder}")
+        told = f"{len(pair.transients)} sources changed, flux ratio {pair.config.flux_ratio:g}"
+        click.echo(one_line(f"demo: {told} -> {folder}"))

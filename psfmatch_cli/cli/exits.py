@@ -7,6 +7,7 @@ from types import FrameType
 
 import click
 
+from psfmatch_cli.cli.plain_text import one_line
 from psfmatch_cli.errors import PsfMatchError
 
 #: 128 and the number of the signal, as shells report it.
@@ -36,7 +37,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def outcome(error: BaseException) -> tuple[int, str]:
     """Exit status and one line for the user."""
     status, message = _outcome(error)
-    return status, " ".join(message.split())
+    return status, one_line(" ".join(message.split()))
 
 
 def _outcome(error: BaseException) -> tuple[int, str]:

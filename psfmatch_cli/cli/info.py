@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from psfmatch_cli.cli import options
+from psfmatch_cli.cli.plain_text import one_line
 from psfmatch_cli.cli.reading_options import reading
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def command(exposure: Path, as_json: bool, quick: bool, **given: Any) -> None:
 
         click.echo(to_json({**report, "warnings": warnings}, indent=2))
     elif not given["quiet"]:
-        click.echo("\n".join(lines(report)))
+        click.echo("\n".join(map(one_line, lines(report))))
 
 
 def _header_report(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:

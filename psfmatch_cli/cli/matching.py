@@ -14,6 +14,7 @@ from psfmatch_cli.cli.run import Run
 if TYPE_CHECKING:
     from psfmatch_cli.exposure import Exposure
     from psfmatch_cli.image_psf_match import MatchExposuresResult
+    from psfmatch_cli.score import Score
 
 all_options = options.chain(
     options.product("kernel", "Kernel, background and candidates", "OUTPUT_kernel.fits beside it"),
@@ -49,7 +50,11 @@ def further_products(output: Path, given: Mapping[str, Any]) -> dict[str, Path |
 
 
 def write_products(
-    run: Run, names: Mapping[str, Path], result: MatchExposuresResult, difference: Exposure | None = None
+    run: Run,
+    names: Mapping[str, Path],
+    result: MatchExposuresResult,
+    difference: Exposure | None = None,
+    score: Score | None = None,
 ) -> None:
     """Write all products that are wanted to their names."""
     from psfmatch_cli.cli.cards import history, match_cards
@@ -66,6 +71,7 @@ def write_products(
         "warped template": (result.warped_exposure, "template"),
         "matched image": (matched, scale),
         "difference": (difference, result.summary["normalize"]),
+        "score": (None if score is None else score.exposure, "science"),
     }
 
     def cards(photometry: str) -> list[Any]:

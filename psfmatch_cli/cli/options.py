@@ -27,6 +27,7 @@ SETTING_OF = {
     "fit_background": "kernel.fit_for_background",
     "bad_planes": "candidates.bad_mask_planes",
     "normalize": "subtraction.normalize",
+    "decorrelate": "subtraction.decorrelate",
     "adapt": "adapt",
     "strict": "strict",
     "mask_policy": "candidates.mask_policy",
@@ -252,6 +253,13 @@ normalize = setting_option(
     type=click.Choice(["science", "template"]),
     section="Matching",
     help="The exposure whose photometric scale the difference has: its counts, zero point and unit. [default: science]",
+)
+
+decorrelate = setting_option(
+    "--decorrelate/--no-decorrelate",
+    section="Matching",
+    help="Filter the difference so that its noise is white: pixels and the sums over them are as noisy as its variance "
+    "says. [default: no-decorrelate]",
 )
 
 adapt = setting_option(

@@ -13,7 +13,7 @@ from psfmatch_cli.provenance import is_failed_record
 OFF = "none"
 
 #: Roles of products that are exposures, tables and regions; their file names need certain suffixes.
-EXPOSURES = ("matched image", "warped template", "difference")
+EXPOSURES = ("matched image", "warped template", "difference", "score")
 TABLES = ("sources", "candidates")
 REGIONS = "regions"
 

@@ -17,6 +17,7 @@ from psfmatch_cli.cli import products
 from psfmatch_cli.cli.console import reporting
 from psfmatch_cli.cli.exits import outcome
 from psfmatch_cli.cli.options import SETTING_OF
+from psfmatch_cli.cli.plain_text import one_line
 from psfmatch_cli.cli.reading import read_options
 from psfmatch_cli.errors import OutputError, UsageError
 from psfmatch_cli.provenance import RunRecord, failure
@@ -217,9 +218,9 @@ class Run:
             click.echo(to_json(self.record.summary, indent=2))
         elif self.given["metadata_flat"]:
             for key, value in self.document({"status": "ok", "exitCode": 0}).flat().items():
-                click.echo(f"{key} = {json.dumps(value)}")
+                click.echo(f"{one_line(key)} = {json.dumps(value)}")
         elif not self.given["quiet"]:
-            click.echo(line)
+            click.echo(one_line(line))
 
 
 def _import_libraries() -> None:

@@ -15,7 +15,9 @@ from psfmatch_cli.cli.run import running
 @options.path_argument("science")
 @options.output("Difference exposure (.fits, .fits.gz or .fits.fz)")
 @options.product("matched", "Matched exposure, see psfmatch match", "OUTPUT_matched.fits beside it")
+@options.product("score", "Score image: flux of a point source at every pixel and its variance", "none")
 @options.normalize
+@options.decorrelate
 @matching.all_options
 def command(template: Path, science: Path, output: Path, **given: Any) -> None:
     """Subtract TEMPLATE from SCIENCE after matching their PSFs.
@@ -27,12 +29,20 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> None:
     inputs = {"template": template, "science": science}
     outputs = {
         **matching.further_products(output, given),
+        "score": beside(output, given["score"], given["no_score"], ""),
         "matched image": beside(output, given["matched"], given["no_matched"], "_matched.fits"),
         "difference": output,
     }
     with running("subtract", given, inputs, outputs) as run:
-        result = run.task.subtract_exposures(*run.read_pair(), **run.match_arguments())
-        with run.writing(result.summary) as names:
-            matching.write_products(run, names, result, result.subtracted_exposure)
+        template_exposure, science_exposure = run.read_pair()
+        result = run.task.subtract_exposures(template_exposure, science_exposure, **run.match_arguments())
+        summary, score = result.summary, None
+        if outputs["score"] is not None:
+            from psfmatch_cli.score import score_exposure
+
+            score = score_exposure(science_exposure, result, run.settings)
+            summary = {**summary, "score_width": score.sky_width}
+        with run.writing(summary) as names:
+            matching.write_products(run, names, result, result.subtracted_exposure, score)
         scale = "" if result.normalize == "science" else f", in {result.normalize} counts"
         run.say(f"subtract: {matching.describe(result.summary)}{scale} -> {output}")

@@ -18,3 +18,6 @@ class SubtractionConfig(Group):
     scale_variance: bool = Field(
         True, description="scale the variance of the difference so that it is true of its sky, if it is 1 to 40 % off"
     )
+    decorrelate: bool = Field(
+        False, description="filter the difference so that its noise is white, which the convolution has correlated"
+    )
