@@ -46,7 +46,10 @@ class Difference:
     difference : MaskedImage
         On the photometric scale of `normalize`.
     sky_width : float
-        Robust width of difference / noise on the sky, the noise as it follows from the inputs' variances.
+        Robust width of difference / noise on the sky, the noise as it follows from the inputs' variances; NaN where
+        fewer than `ENOUGH_SKY` pixels are sky.
+    n_sky : int
+        Sky pixels.
     variance_scale : float
         What the variance of the difference was multiplied by, so that it is true of the sky.
     masked_fraction : float
@@ -63,6 +66,7 @@ class Difference:
     background: BackgroundModel
     difference: MaskedImage
     sky_width: float
+    n_sky: int
     variance_scale: float
     masked_fraction: float
     normalize: Scale
@@ -121,9 +125,10 @@ def build_difference(
     if not forward:
         raw = replace(raw, mask=raw.mask | with_same_planes(science.masked_image, raw))
     masked = float(raw.flagged(BAD_PLANES).mean())
-    width = robust_width(raw, sky_mask(raw, science.masked_image))
+    not_sky = sky_mask(raw, science.masked_image)
+    width, n_sky = robust_width(raw, not_sky), int(np.count_nonzero(~not_sky))
     scale = variance_scale(width) if settings.subtraction.scale_variance else 1.0
-    return Difference(matched, background, with_variance_scaled(raw, scale), width, scale, masked, normalize)
+    return Difference(matched, background, with_variance_scaled(raw, scale), width, n_sky, scale, masked, normalize)
 
 
 def _refined(

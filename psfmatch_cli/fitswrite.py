@@ -95,7 +95,7 @@ def _file_hdus(file: ExposureFile) -> fits.HDUList:
     hdus = exposure_hdus(file.exposure, file.cards, file.history)
     if not str(file.path).lower().endswith(".fz"):
         return hdus
-    return fits.HDUList([hdus[0], *(_compressed(hdu) for hdu in hdus[1:])])
+    return fits.HDUList([hdus[0], *(compressed(hdu) for hdu in hdus[1:])])
 
 
 def _write(path: str | Path, hdus: fits.HDUList, overwrite: bool) -> None:
@@ -224,6 +224,8 @@ def wcs_cards(wcs: Any) -> fits.Header:
     return header
 
 
-def _compressed(hdu: fits.ImageHDU) -> fits.CompImageHDU:
-    """The HDU with losslessly compressed tiles."""
+def compressed(hdu: fits.ImageHDU | fits.BinTableHDU) -> fits.CompImageHDU | fits.BinTableHDU:
+    """The HDU of an image with losslessly compressed tiles; a table as it is."""
+    if isinstance(hdu, fits.BinTableHDU):
+        return hdu
     return fits.CompImageHDU(hdu.data, hdu.header, compression_type="GZIP_2", quantize_level=0.0)

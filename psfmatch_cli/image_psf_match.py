@@ -8,11 +8,12 @@ from typing import Any
 
 from psfmatch_cli.basis_sets import record_basis
 from psfmatch_cli.candidates import CandidateSet
+from psfmatch_cli.copies import Likeness, check_copies
 from psfmatch_cli.diagnostics import Diagnosis, diagnose, report
 from psfmatch_cli.difference import Difference, build_difference, with_detections
 from psfmatch_cli.errors import BoxMismatchError, EmptySourceListError
 from psfmatch_cli.exposure import Exposure, MaskedImage
-from psfmatch_cli.memory import release_freed
+from psfmatch_cli.free_memory import release_freed
 from psfmatch_cli.overlap import beside
 from psfmatch_cli.photometry import check_sum
 from psfmatch_cli.plan import directions
@@ -224,22 +225,25 @@ class ImagePsfMatchTask(PsfMatchTask):
             science = self._without_background(science)
         with beside(self.config.threads) as start:
             look = start(self._look_at, science, science_fwhm, given is None and self._searches)
-            registered = self._register(template, original, do_warping)
+            registered, likeness = self._register(template, original, do_warping)
             if self.config.kernel.use_afw_background:
                 registered = replace(registered, exposure=self._without_background(registered.exposure))
             fwhms = (template_fwhm, science_fwhm)
             widths = Widths.of(registered.exposure, science, *fwhms, science_width=lambda: look().width)
-        pair = Pair(registered, science, widths, given, science, given is not None)
+        same_noise = likeness is not None and likeness.copies
+        pair = Pair(registered, science, widths, given, science, given is not None, same_noise)
         return pair if pair.own_sources else self._detect(pair, look())
 
-    def _register(self, template: Exposure, science: Exposure, do_warping: bool) -> Registered:
-        """The template on the science grid, with a record of how it got there."""
+    def _register(self, template: Exposure, science: Exposure, do_warping: bool) -> tuple[Registered, Likeness | None]:
+        """The template on the science grid, how like its noise is to the science image's, and a record of both."""
         registered = register(template, science, self.config.warp, do_warping, threads=self.config.threads)
         self.metadata["warped"] = registered.warped
         self.metadata["registrationOffsetPix"] = registered.offset
+        likeness = check_copies(registered.exposure, science, allow=self.config.allow_identical)
+        self.metadata["noiseCorrelation"] = float("nan") if likeness is None else likeness.correlation
         for name, value in registered.alignment.metadata().items():
             self.metadata[name] = value
-        return registered
+        return registered, likeness
 
     def _without_background(self, exposure: Exposure) -> Exposure:
         from psfmatch_cli.background import without_background
@@ -249,6 +253,11 @@ class ImagePsfMatchTask(PsfMatchTask):
     def _match(self, pair: Pair, convolve_template: bool | None) -> tuple[MatchExposuresResult, Difference]:
         """The method after the registration: the match, and the difference."""
         release_freed()
+        if pair.same_noise and self.config.kernel.correct_noise_bias:
+            # The correction holds for noise that the two images do not share.
+            kernel = self.config.kernel.model_copy(update={"correct_noise_bias": False})
+            task = self._under(self.config.model_copy(update={"kernel": kernel}))
+            return task._match(pair, convolve_template)
         attempt = self._adapted(
             pair, lambda task, found: task._tried(found, task._plan(found, convolve_template)), attrgetter("n_good")
         )
