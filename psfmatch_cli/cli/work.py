@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,8 +142,9 @@ class Work:
         from psfmatch_cli.overlap import beside
 
         with beside(self.settings.threads) as start:
-            start(_import_libraries)
+            imported = start(_import_libraries)
             pair = self.read("template"), self.read("science")
+            imported()
         release_freed()
         return pair
 
