@@ -277,9 +277,10 @@ class ImagePsfMatchTask(PsfMatchTask):
         """The difference of a match, and all that is told about both."""
         pair, plan, fit = attempt.pair, attempt.plan, attempt.fit
         template, forward = pair.registered.exposure, plan.direction.convolve_template
-        science = pair.science.with_pixels(with_detections(pair.science.masked_image, pair.marked.masked_image))
-        images = build_difference(plan, fit, template, science, pair.registered.autocorrelation, self.config)
+        science, marked = pair.science, pair.marked.masked_image
+        images = build_difference(plan, fit, template, science, marked, pair.registered.autocorrelation, self.config)
         if self.config.subtraction.decorrelate:
+            science = science.with_pixels(with_detections(science.masked_image, marked))
             images = whitened(images, plan, fit, template, science, pair.registered.autocorrelation, self.config)
         sum_check = check_sum(fit.kernel.center_sum, *((template, science) if forward else (science, template)))
         adaptations = tuple(self.metadata.get_array("adaptations"))

@@ -77,7 +77,7 @@ def register(
     """
     from psfmatch_cli.align import align
 
-    alignment = align(template, science, config, do_warping)
+    alignment = align(template, science, config, do_warping, threads=threads)
     grids = alignment.grids
     if alignment.pixel_map is None:
         if template.xy0 != science.xy0:
