@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.candidates import CandidateSet, unfit_pixels
+from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.exposure import Box, MaskedImage
+from psfmatch_cli.stacks import unfit_pixels
 
 if TYPE_CHECKING:
     from astropy.table import Table

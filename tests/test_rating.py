@@ -5,21 +5,28 @@ from bisect import bisect_left
 import numpy as np
 import pytest
 
+import reference_direct as reference
 from made_pairs import exposure
 from psfmatch_cli.config import KernelConfig
 from psfmatch_cli.exposure import Box
-from psfmatch_cli.rating import cell_sizes, cells_of, core_significance, ranks, worse_neighbours
+from psfmatch_cli.rating import cell_sizes, cells_of, core_significances, ranks, worse_neighbours
+from psfmatch_cli.stacks import holds_unfit, medians, unfit_pixels
+
+
+def rated(masked, radius, planes=()):
+    """Rating of the whole image as one stamp."""
+    height, width = masked.shape
+    return core_significances(masked, np.array([[0, 0, width - 1, height - 1]]), planes, radius)[0]
 
 
 def test_the_rating_is_the_mean_significance_above_the_local_level():
     image = np.full((11, 11), 1000.0)
     image[3:8, 3:8] = 1030.0
     stamp = exposure(image, 9.0).masked_image
-    everything = np.ones(image.shape, bool)
-    assert core_significance(stamp, everything, 2) == 10.0
-    assert core_significance(stamp, everything, 3) == pytest.approx(10.0 * 25 / 49)
+    assert rated(stamp, 2) == 10.0
+    assert rated(stamp, 3) == pytest.approx(10.0 * 25 / 49)
     # Beyond the stamp: all of it.
-    assert core_significance(stamp, everything, 20) == pytest.approx(10.0 * 25 / 121)
+    assert rated(stamp, 20) == pytest.approx(10.0 * 25 / 121)
 
 
 def test_pixels_without_a_noise_and_unusable_ones_do_not_count():
@@ -27,10 +34,43 @@ def test_pixels_without_a_noise_and_unusable_ones_do_not_count():
     image[3, 3], image[3, 4], image[2, 3] = 30.0, 60.0, 90.0
     stamp = exposure(image, 9.0).masked_image
     stamp.variance[3, 4] = 0.0
-    usable = np.ones(image.shape, bool)
-    usable[2, 3] = False
-    assert core_significance(stamp, usable, 1) == pytest.approx(10.0 / 7)
-    assert np.isnan(core_significance(stamp, np.zeros(image.shape, bool), 1))
+    stamp.mask[2, 3] |= stamp.bits(["SAT"])
+    assert rated(stamp, 1, ["SAT"]) == pytest.approx(10.0 / 7)
+    assert rated(stamp, 1) == pytest.approx((30.0 + 90.0) / 3 / 8)
+    stamp.mask[:] |= stamp.bits(["SAT"])
+    assert np.isnan(rated(stamp, 1, ["SAT"]))
+
+
+def test_many_stamps_are_rated_as_each_alone():
+    rng = np.random.default_rng(7)
+    masked = exposure(rng.normal(100.0, 5.0, (90, 80)), 25.0).masked_image
+    masked.mask[rng.random(masked.shape) < 0.05] |= masked.bits(["SAT"])
+    masked.image[rng.random(masked.shape) < 0.002] = np.nan
+    masked.variance[rng.random(masked.shape) < 0.05] = 0.0
+    halves = rng.integers(1, 12, (60, 2))
+    centers = np.array([rng.integers(half, side - half) for half, side in zip(halves.T, (80, 90), strict=True)])
+    boxes = np.stack([*(centers - halves.T), *(centers + halves.T)], axis=1)
+    made = core_significances(masked, boxes, ["SAT"], 3)
+    unfit = unfit_pixels(masked, ["SAT"])
+    for value, (x0, y0, x1, y1) in zip(made, boxes, strict=True):
+        box = Box(*(int(v) for v in (x0, y0, x1, y1)))
+        expected = reference.core_significance(masked.cutout(box), ~unfit[box.slices((0, 0))], 3)
+        assert value == pytest.approx(expected, rel=1e-6, abs=1e-6, nan_ok=True)  # 32-bit pixels
+    hit = holds_unfit(masked, boxes, ["SAT"])
+    np.testing.assert_array_equal(hit, [unfit[y0 : y1 + 1, x0 : x1 + 1].any() for x0, y0, x1, y1 in boxes])
+    assert 0 < hit.sum() < len(hit)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8])
+def test_medians_of_many_rows(count):
+    rng = np.random.default_rng(count)
+    values = rng.normal(size=(50, count)).astype(np.float32)
+    np.testing.assert_allclose(medians(values), np.median(values.astype(float), axis=1), rtol=1e-12)
+    values[3, 0] = np.nan
+    values[4] = np.inf
+    expected = np.median(values[3][1:].astype(float)) if count > 1 else np.nan
+    np.testing.assert_allclose(medians(values)[3], expected)
+    assert np.isnan(medians(values)[4])
 
 
 def test_ranks_are_those_of_upstreams_insertion():
