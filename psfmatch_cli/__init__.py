@@ -67,6 +67,7 @@ _HOMES = {
             "BoxMismatchError",
             "ImageTooSmallError",
             "MissingPsfError",
+            "IdenticalImagesError",
             "OutputError",
             "UsageError",
             "FwhmError",

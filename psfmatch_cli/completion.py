@@ -6,7 +6,6 @@ import logging
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from psfmatch_cli import defects, noise
 from psfmatch_cli.detector import DetectorTerms, detector_terms
@@ -16,6 +15,9 @@ from psfmatch_cli.read_options import ReadOptions
 from psfmatch_cli.units import parse_unit
 
 log = logging.getLogger(__name__)
+
+#: Variance of a noise-free pixel, relative to the largest of its image: small, but no division by it overflows.
+NOISE_FREE = np.float32(1e-6)
 
 
 def complete(pixels: Pixels, options: ReadOptions) -> None:
@@ -39,6 +41,7 @@ def complete(pixels: Pixels, options: ReadOptions) -> None:
 
 def _complete(pixels: Pixels, options: ReadOptions) -> None:
     _refuse_empty_variance(pixels, options)
+    _accept_noise_free(pixels)
     explicit = _explicit_saturation(pixels, options)
     if explicit is not None:
         _flag_saturation(pixels, explicit)
@@ -60,10 +63,15 @@ def _complete(pixels: Pixels, options: ReadOptions) -> None:
         _add_source_light(pixels, sky, options)
 
 
-def _useful(pixels: Pixels) -> NDArray[np.bool_]:
-    """Finite pixels with a positive finite variance, (H, W)."""
+def _is_useful(pixels: Pixels) -> bool:
+    """Whether any finite pixel has a positive finite variance."""
     with np.errstate(invalid="ignore"):
-        return (pixels.variance > 0) & (pixels.variance < np.inf) & np.isfinite(pixels.image)
+        # A sparse look settles nearly every image.
+        for step in (16, 1):
+            variance = pixels.variance[::step, ::step]
+            if ((variance > 0) & (variance < np.inf) & np.isfinite(pixels.image[::step, ::step])).any():
+                return True
+    return False
 
 
 def _refuse_empty_variance(pixels: Pixels, options: ReadOptions) -> None:
@@ -71,7 +79,7 @@ def _refuse_empty_variance(pixels: Pixels, options: ReadOptions) -> None:
     stated = options.gain is not None or options.read_noise is not None
     if pixels.variance is None:
         return
-    if _useful(pixels).any():
+    if _is_useful(pixels):
         if stated:
             log.warning("%s: gain and read noise are not used, the variance is given", pixels.where)
         return
@@ -79,6 +87,22 @@ def _refuse_empty_variance(pixels: Pixels, options: ReadOptions) -> None:
         raise InputError(f"{pixels.where}: the given variance has no positive value; give gain and read noise")
     log.warning("%s: the given variance has no positive value; using gain and read noise", pixels.where)
     pixels.variance = None
+
+
+def _accept_noise_free(pixels: Pixels) -> None:
+    """Make the zeros of a variance that is just the light of the image positive: a simulated image without sky."""
+    if pixels.variance is None or not (pixels.variance == 0).any():
+        return
+    light = np.maximum(pixels.image, 0)
+    positive = light > 0
+    if not positive.any() or not np.allclose(pixels.variance, light, rtol=1e-5, atol=0, equal_nan=True):
+        return
+    log.warning(
+        "%s: the variance is the image itself, as of a simulation without sky and noise; its zeros count as good",
+        pixels.where,
+    )
+    pixels.variance = np.maximum(pixels.variance, NOISE_FREE * np.float32(pixels.variance.max()))
+    pixels.note(variance="that of the image's own light, without sky")
 
 
 def _explicit_saturation(pixels: Pixels, options: ReadOptions) -> defects.Saturation | None:
@@ -138,7 +162,7 @@ def _make_variance(pixels: Pixels, sky: noise.Sky, options: ReadOptions) -> None
     terms = _terms(pixels, sky, options)
     law = noise.choose_law(terms, sky, pixels.where)
     pixels.variance = noise.variance_plane(pixels.image, ~pixels.usable(), sky, law)
-    if not _useful(pixels).any():
+    if not _is_useful(pixels):
         raise InputError(
             f"{pixels.where}: no pixel has a positive finite variance; the counts are too small or too large "
             "for 32 bits: multiply the image by a constant"

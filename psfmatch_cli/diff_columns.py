@@ -198,3 +198,19 @@ def _meta(
         "APCORR": apertures.fraction,
     }
     return meta if difference.fluxmag0 is None else meta | {"MAGZERO": 2.5 * np.log10(difference.fluxmag0)}
+
+
+def source_counts(sources: Table) -> dict[str, Any]:
+    """What a summary says of the sources of a difference.
+
+    Parameters
+    ----------
+    sources : Table
+    """
+    return {
+        "n_difference_sources": len(sources),
+        "n_positive": int((sources["polarity"] > 0).sum()),
+        "n_negative": int((sources["polarity"] < 0).sum()),
+        "n_dipoles": int(sources["is_dipole"].sum()),
+        "significance_width": float(sources.meta["FLUXWIDTH"]),
+    }

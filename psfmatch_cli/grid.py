@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 #: Iterative inversion of a distortion stops here, pixels; astropy's own default of 1e-4 would be most of
 #: what the registration tolerance allows.
 INVERSION_TOLERANCE = 1e-6
+#: Of the sides of pixels. A star that is sampled in one image is far less than a pixel, or than the noise, in the
+#: other beyond it.
+LARGEST_SCALE_RATIO = 30.0
 #: Positions per axis with which the overlap is found.
 OVERLAP_SAMPLES = 65
 
@@ -170,7 +173,8 @@ def compare_grids(template: Exposure, science: Exposure, tolerance: float = 1e-3
     """Whether two exposures have one pixel grid, and how far they overlap.
 
     The grids are the same if the boxes are equal and no corner, nor the centre, is off by more than the
-    tolerance. Without a celestial WCS in both images, equal boxes are taken as aligned.
+    tolerance. Without a celestial WCS in both images, equal boxes are taken as aligned; if neither has one, so are
+    images of one size whose headers only number their pixels from different origins, with a warning.
 
     Parameters
     ----------
@@ -185,7 +189,9 @@ def compare_grids(template: Exposure, science: Exposure, tolerance: float = 1e-3
         If the images share no sky. (Upstream compares two opposite corners as plain numbers, which is wrong across
         RA = 0 and misses overlaps of rotated images; positions are projected here.)
     BoxMismatchError
-        If one has no WCS and their boxes differ.
+        If one has no WCS and their sizes, or without a WCS in just one their boxes, differ.
+    RegistrationError
+        If the sides of their pixels differ by more than `LARGEST_SCALE_RATIO`.
     """
     if not (has_sky(template) and has_sky(science)):
         return _compare_boxes(template, science)
@@ -198,7 +204,7 @@ def compare_grids(template: Exposure, science: Exposure, tolerance: float = 1e-3
         same=bool(template.box == science.box and offset <= tolerance),
         max_offset=offset,
         overlap_fraction=overlap.fraction,
-        scale_ratio=float(abs(area) ** -0.5),
+        scale_ratio=_checked_ratio(area, template, science),
         rotation=float(np.degrees(np.arctan2(jacobian[1, 0], jacobian[0, 0]))),
         flipped=bool(area < 0),
     )
@@ -213,9 +219,36 @@ def compare_grids(template: Exposure, science: Exposure, tolerance: float = 1e-3
     return comparison
 
 
+def _checked_ratio(area: float, template: Exposure, science: Exposure) -> float:
+    """Side of a template pixel over the side of a science pixel, from the template pixels to a science pixel.
+
+    Raises
+    ------
+    RegistrationError
+        If the pixels differ so much that the images cannot show the same stars.
+    """
+    area = abs(area)
+    if not LARGEST_SCALE_RATIO**-2 <= area <= LARGEST_SCALE_RATIO**2:
+        raise RegistrationError(
+            f"one pixel of {science.name} covers {area:.3g} pixels of {template.name}: their WCSs cannot both be right"
+        )
+    return float(area**-0.5)
+
+
 def _compare_boxes(template: Exposure, science: Exposure) -> GridComparison:
-    """The comparison when the sky cannot say: boxes must be equal."""
+    """The comparison when the sky cannot say: sizes must be equal, and origins where only one image has a WCS."""
     without = [exposure.name for exposure in (template, science) if not has_sky(exposure)]
+    nan = float("nan")
+    if len(without) == 2 and template.shape == science.shape and template.xy0 != science.xy0:
+        logger.warning(
+            "registration: no celestial WCS, and the headers number the pixels from %s (%s) and %s (%s); the images "
+            "have one size and are taken as aligned pixel by pixel",
+            template.xy0,
+            template.name,
+            science.xy0,
+            science.name,
+        )
+        return GridComparison(True, nan, 1.0, nan, nan, False)
     if template.box != science.box:
         raise BoxMismatchError(
             f"no celestial WCS in {' and '.join(without)}, and the pixel grids differ: {template.name} has shape "
@@ -225,7 +258,6 @@ def _compare_boxes(template: Exposure, science: Exposure) -> GridComparison:
         )
     level = logging.WARNING if len(without) == 1 else logging.INFO
     logger.log(level, "registration: no celestial WCS in %s; equal boxes taken as aligned", " and ".join(without))
-    nan = float("nan")
     return GridComparison(True, nan, 1.0, nan, nan, False)
 
 

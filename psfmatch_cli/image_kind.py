@@ -18,3 +18,14 @@ def is_difference(exposure: Exposure) -> bool:
     """
     header = exposure.header
     return header is not None and header.get(KIND_CARD) == DIFFERENCE
+
+
+def kind_card(kind: str) -> tuple[str, str, str]:
+    """The card that says so.
+
+    Parameters
+    ----------
+    kind : str
+        Role of the product, such as ``difference``.
+    """
+    return KIND_CARD, kind, "what this file is"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from psfmatch_cli.basis import NEARLY_EQUAL
 from psfmatch_cli.config import WarpConfig
-from psfmatch_cli.errors import FwhmError
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.header_fwhm import check_header_fwhm, header_fwhm
 from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf, gaussian_psf
+from psfmatch_cli.widths import check_fwhms
 
 if TYPE_CHECKING:
     from psfmatch_cli.alignment import Alignment
+    from psfmatch_cli.background import BackgroundFit
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +77,11 @@ def register(
     """
     from psfmatch_cli.align import align
 
-    alignment = align(template, science, config, do_warping)
+    alignment = align(template, science, config, do_warping, threads=threads)
     grids = alignment.grids
     if alignment.pixel_map is None:
+        if template.xy0 != science.xy0:
+            template = template.with_pixels(replace(template.masked_image, xy0=science.xy0))
         return Registered(template, False, grids.max_offset, grids.overlap_fraction, None, alignment)
     from psfmatch_cli.warp import warp
 
@@ -116,18 +119,32 @@ class Widths:
 
     @classmethod
     def of(
-        cls, template: Exposure, science: Exposure, template_fwhm: float | None, science_fwhm: float | None
+        cls,
+        template: Exposure,
+        science: Exposure,
+        template_fwhm: float | None,
+        science_fwhm: float | None,
+        *,
+        science_width: Callable[[], tuple[float | None, str]] | None = None,
     ) -> Widths:
         """FWHMs given, of the exposures' PSFs, or measured from stars.
+
+        Parameters
+        ----------
+        template, science : Exposure
+        template_fwhm, science_fwhm : float or None
+            What was given.
+        science_width : callable, optional
+            Returns that of the science image as `fwhm_of`, where the caller has it measured.
 
         Raises
         ------
         FwhmError
-            If one that was given is not a positive number, or both.
+            If one that was given is no width of a PSF, or both.
         """
         _check_given({"template": template_fwhm, "science": science_fwhm})
         first, first_from = fwhm_of(template, template_fwhm, "template")
-        second, second_from = fwhm_of(science, science_fwhm, "science")
+        second, second_from = science_width() if science_width else fwhm_of(science, science_fwhm, "science")
         described = (
             f"{role} {'unknown' if v is None else f'{v:.2f} px'} ({source})"
             for role, v, source in (("template", first, first_from), ("science", second, second_from))
@@ -136,22 +153,34 @@ class Widths:
         return cls(first, second, first_from, second_from)
 
 
-def fwhm_of(exposure: Exposure, given: float | None, role: str) -> tuple[float | None, str]:
+def fwhm_of(
+    exposure: Exposure, given: float | None, role: str, *, background: BackgroundFit | None = None
+) -> tuple[float | None, str]:
     """FWHM in pixels and where it came from: given, of the PSF, measured on stars, or of the header, in this order.
+
+    Parameters
+    ----------
+    exposure : Exposure
+    given : float or None
+        Pixels.
+    role : str
+        For messages.
+    background : BackgroundFit, optional
+        Of the exposure, where the caller has it.
 
     Raises
     ------
     FwhmError
-        If the given one is not a positive number.
+        If the given one is no width of a PSF.
     """
     _check_given({role: given})
     if given is not None:
         return float(given), "given"
     if exposure.psf is not None:
-        return exposure.psf.fwhm, f"PSF, {exposure.psf.origin}"
+        return exposure.psf.checked().fwhm, f"PSF, {exposure.psf.origin}"
     from psfmatch_cli.psf_measure import measure_psf
 
-    measured = measure_psf(exposure)
+    measured = measure_psf(exposure, background=background)
     stated = header_fwhm(exposure)
     if measured is None and stated is not None:
         log.warning(
@@ -180,15 +209,8 @@ def fwhm_of(exposure: Exposure, given: float | None, role: str) -> tuple[float |
 
 
 def _check_given(fwhms: dict[str, float | None]) -> None:
-    """Refuse FWHMs that are not positive numbers; all that are wrong in one message."""
-    wrong = {role: fwhm for role, fwhm in fwhms.items() if fwhm is not None and not 0 < fwhm < math.inf}
-    if not wrong:
-        return
-    roles, values = " and the ".join(wrong), " and ".join(str(fwhm) for fwhm in wrong.values())
-    numbers = "positive numbers" if len(wrong) > 1 else "a positive number"
-    raise FwhmError(
-        f"the FWHM of the {roles} image must be {numbers} of pixels, got {values}; leave it out to have it measured"
-    )
+    """Refuse FWHMs that no PSF has, by role."""
+    check_fwhms({f"{role} image": fwhm for role, fwhm in fwhms.items()}, "; leave it out to have it measured")
 
 
 def psf_of(exposure: Exposure, fwhm: float | None, origin: str) -> Psf | None:

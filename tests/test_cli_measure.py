@@ -52,7 +52,7 @@ def test_subtract_lists_the_sources_of_the_difference(folder):
 def test_detect_knows_a_difference(folder, psfmatch):
     run = psfmatch("detect", folder / "diff.fits", "-o", folder / "found.ecsv")
     assert run.status == 0
-    assert "diff.fits is a difference: " in run.out
+    assert "detect: a difference: " in run.out
     assert "(significance 5, both)" in run.out
     made, found = read_table(folder / "sources.fits"), read_table(folder / "found.ecsv")
     assert len(found) == len(made)

@@ -375,9 +375,19 @@ def test_masked_images_must_cover_the_same_pixels(sharp, method):
 
 def test_different_grids_without_warping_are_an_error(sharp):
     template, science, stars = sharp
-    moved = template.with_pixels(replace(template.masked_image, xy0=(0, 0)))
+    cut = template.with_pixels(template.masked_image.cutout(replace(template.box, x_max=template.box.x_max - 1)))
     with pytest.raises(RegistrationError, match="the pixel grids differ"):
-        subtracted((moved, science, stars), (2.0, 2.4), do_warping=False)
+        subtracted((cut, science, stars), (2.0, 2.4), do_warping=False)
+
+
+def test_images_of_one_size_without_a_wcs_are_taken_as_aligned(sharp, caplog):
+    template, science, stars = sharp
+    moved = template.with_pixels(replace(template.masked_image, xy0=(0, 0)))
+    made = subtracted((moved, science, stars), (2.0, 2.4))
+    assert "taken as aligned pixel by pixel" in caplog.text
+    expected = subtracted((template, science, stars), (2.0, 2.4)).subtracted_masked_image
+    assert made.subtracted_masked_image.xy0 == science.masked_image.xy0
+    np.testing.assert_array_equal(made.subtracted_masked_image.image, expected.image)
 
 
 def test_an_empty_field_is_an_error_that_says_so():

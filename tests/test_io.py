@@ -447,10 +447,29 @@ def test_errors_are_one_line_and_name_the_file(tmp_path):
 def test_a_truncated_plane_is_named(tmp_path):
     path = save(lsst_hdus(), tmp_path / "a.fits")
     path.write_bytes(path.read_bytes()[:-12000])
-    with pytest.raises(InputError, match="HDU 3 cannot be read, the file seems truncated"):
+    with pytest.raises(InputError, match="HDU 3 is truncated, 11520 of its 16800 bytes are missing"):
         read_exposure(path)
 
 
 def test_the_image_hdu_is_given_once(tmp_path):
     with pytest.raises(UsageError, match="given both in brackets and as an option"):
         read_exposure("a.fits[1]", ReadOptions(image_hdu=1))
+
+
+def test_a_variance_that_is_the_image_itself_has_good_zeros(tmp_path, caplog):
+    # A simulated image without sky: its zeros are noise-free, not dead.
+    image = np.zeros((40, 50), np.float32)
+    image[15:25, 20:30] = np.arange(1, 101).reshape(10, 10)
+    written = fits.HDUList([fits.PrimaryHDU()])
+    for name, plane in (("IMAGE", image), ("MASK", np.zeros((40, 50), np.int32)), ("VARIANCE", image)):
+        written.append(fits.ImageHDU(plane, name=name))
+    written["MASK"].header["MP_BAD"] = 0
+    written.writeto(tmp_path / "model.fits")
+    read = read_exposure(tmp_path / "model.fits").masked_image
+    assert not read.mask.any()
+    assert 0 < read.variance[0, 0] < 1e-3
+    assert "as of a simulation without sky" in caplog.text
+    # With noise of its own a zero is a pixel without a variance.
+    written["VARIANCE"].data = image + np.where(image > 50, 2, 0).astype(np.float32)
+    written.writeto(tmp_path / "noisy.fits")
+    assert read_exposure(tmp_path / "noisy.fits").masked_image.flagged(["BAD"])[0, 0]

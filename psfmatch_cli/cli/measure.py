@@ -12,6 +12,7 @@ from psfmatch_cli.cli import options
 from psfmatch_cli.cli.products import beside
 from psfmatch_cli.cli.reading_options import reading
 from psfmatch_cli.cli.run import Run, running
+from psfmatch_cli.cli.work import read_sources
 from psfmatch_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _measurable(run: Run, images: tuple[Path, ...], positions: SourceList) -> It
     from psfmatch_cli.source_list import source_table
 
     for n, path in enumerate(images, start=1):
-        exposure = run.read(path, label=f"image {n}")
+        exposure = run.work.read(f"image {n}")
         yield path.name, exposure, source_table(positions, exposure)
 
 
@@ -89,7 +90,7 @@ def _positions(run: Run) -> SourceList:
     if sum(map(bool, (sky, pixels, file))) != 1:
         raise UsageError("measure needs positions: one of --at RA,DEC, --at-pixel X,Y and --sources FILE")
     if file:
-        return run.read_sources()
+        return read_sources(run.given)
     names = [f"{n}" for n in range(1, len(sky or pixels) + 1)]
     if pixels:
         x, y = zip(*(_two_numbers(text, "--at-pixel", "X,Y") for text in pixels), strict=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from psfmatch_cli.cli import matching, options
+from psfmatch_cli.cli.mosaics import match_extensions
 from psfmatch_cli.cli.products import beside
 from psfmatch_cli.cli.run import running
-
-if TYPE_CHECKING:
-    from astropy.table import Table
+from psfmatch_cli.cli.work import Work
 
 
 @options.command("subtract", "psfmatch subtract template.fits science.fits -o diff.fits")
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 @options.normalize
 @options.decorrelate
 @matching.all_options
-def command(template: Path, science: Path, output: Path, **given: Any) -> None:
+def command(template: Path, science: Path, output: Path, **given: Any) -> int:
     """Subtract TEMPLATE from SCIENCE after matching their PSFs.
 
     The difference is on the science grid and, unless told otherwise, in science counts; a source that is new in
@@ -39,40 +38,10 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> None:
         "difference": output,
     }
     with running("subtract", given, inputs, outputs) as run:
-        template_exposure, science_exposure = run.read_pair()
-        result = run.task.subtract_exposures(template_exposure, science_exposure, **run.match_arguments())
-        summary, score, sources = result.summary, None, None
-        if outputs["score"] is not None:
-            from psfmatch_cli.score import score_exposure
-
-            score = score_exposure(science_exposure, result, run.settings)
-            summary = {**summary, "score_width": score.sky_width}
-        if outputs["difference sources"] is not None:
-            from psfmatch_cli.diff_context import sources_of_pair
-
-            sources = sources_of_pair(result, science_exposure, run.settings)
-            summary = {**summary, **source_counts(sources)}
-        with run.writing(summary) as names:
-            if sources is not None:
-                run.write_table(names["difference sources"], sources)
-            matching.write_products(run, names, result, result.subtracted_exposure, score)
-        scale = "" if result.normalize == "science" else f", in {result.normalize} counts"
-        found = "" if sources is None else f", {len(sources)} sources in the difference"
-        run.say(f"subtract: {matching.describe(result.summary)}{scale}{found} -> {output}")
-
-
-def source_counts(sources: Table) -> dict[str, Any]:
-    """What the summary says of the sources of a difference.
-
-    Parameters
-    ----------
-    sources : Table
-        As `psfmatch_cli.diff_detect.find_difference_sources` makes it.
-    """
-    return {
-        "n_difference_sources": len(sources),
-        "n_positive": int((sources["polarity"] > 0).sum()),
-        "n_negative": int((sources["polarity"] < 0).sum()),
-        "n_dipoles": int(sources["is_dipole"].sum()),
-        "significance_width": float(sources.meta["FLUXWIDTH"]),
-    }
+        if given["all_extensions"]:
+            return match_extensions(run, Work.subtract)
+        made = run.work.subtract()
+        with run.writing(made.summary) as names:
+            matching.write_products(run, names, made)
+        run.say(f"subtract: {matching.describe(made)} -> {output}")
+    return 0
