@@ -36,6 +36,15 @@ class OwnSetting:
         return self.v23 if version == "v23" or self.head is SAME else self.head
 
 
+#: Settings of the search of a difference.
+DIFFERENCE_SOURCES = (
+    "threshold",
+    "polarity",
+    "aperture_radius",
+    "dipole_chi2",
+    "dipole_ratio",
+    "dipole_separation",
+)
 _BIN_WEIGHT = OwnSetting("upstream weights by the standard error", "error")
 
 #: Settings that upstream has no field for in every version, by key.
@@ -69,6 +78,10 @@ OWN: dict[str, OwnSetting] = {
     "subtraction.normalize": OwnSetting("upstream's difference is in science counts", "science"),
     "subtraction.scale_variance": OwnSetting("upstream did not in v23", False),
     "subtraction.decorrelate": OwnSetting("upstream has a task of its own for it", False, True),
+    **{
+        f"difference_sources.{name}": OwnSetting("upstream finds and measures the sources in tasks of their own")
+        for name in DIFFERENCE_SOURCES
+    },
 }
 
 

@@ -79,6 +79,7 @@ def products_of(
         Name of the file of the difference, if there is one.
     """
     from psfmatch_cli.cli.cards import adaptation_history, match_cards
+    from psfmatch_cli.image_kind import kind_card
     from psfmatch_cli.kernel_io import SavedKernel
     from psfmatch_cli.photometry import with_scale_of
 
@@ -103,7 +104,7 @@ def products_of(
     }
     lines = adaptation_history(result.summary["adaptations"])
     return {
-        role: Product(content, match_cards(result, inputs, settings, difference, photometry), lines)
+        role: Product(content, [*match_cards(result, inputs, settings, difference, photometry), kind_card(role)], lines)
         for role, (content, photometry) in products.items()
         if content is not None
     }
@@ -112,21 +113,27 @@ def products_of(
 def write_products(run: Run, names: Mapping[str, Path], made: Matched) -> None:
     """Write all products that are wanted to their names."""
     from psfmatch_cli.cli.cards import history
-    from psfmatch_cli.io import write_exposure
+    from psfmatch_cli.fitswrite import ExposureFile, write_exposures
     from psfmatch_cli.kernel_io import save_kernel
     from psfmatch_cli.outputs import run_card
 
     result = made.result
     if "candidates" in names:
         run.write_table(names["candidates"], result.kernel_cell_set.table)
+    if "difference sources" in names:
+        run.write_table(names["difference sources"], made.sources)
     if "regions" in names:
         run.write_regions(names["regions"], result.kernel_cell_set, result.matched_exposure.xy0)
     lines = history(run.record.command, run.record.arguments, run.settings)
+    files = []
     for role, product in products_of(made, run.inputs, run.settings, run.outputs.get("difference")).items():
         if role in names:
-            write = save_kernel if role == "kernel" else write_exposure
-            cards = [*product.cards, run_card(run.record.id)]
-            write(names[role], product.content, cards=cards, history=[*lines, *product.history])
+            cards, told = [*product.cards, run_card(run.record.id)], [*lines, *product.history]
+            if role == "kernel":
+                save_kernel(names[role], product.content, cards=cards, history=told)
+            else:
+                files.append(ExposureFile(names[role], product.content, cards, told))
+    write_exposures(files, threads=run.settings.threads)
 
 
 def describe(made: Matched) -> str:

@@ -179,6 +179,41 @@ sources = chain(
     ),
 )
 
+positions = chain(
+    option(
+        "--at",
+        multiple=True,
+        section="Positions",
+        metavar="RA,DEC",
+        help="A position on the sky: degrees, or hours and degrees such as 10:00:28.0,+02:12:21; repeatable.",
+    ),
+    option(
+        "--at-pixel",
+        multiple=True,
+        section="Positions",
+        metavar="X,Y",
+        help="A position on the pixels, from 0; repeatable. The same pixels in all images.",
+    ),
+    option(
+        "--sources",
+        section="Positions",
+        metavar="FILE",
+        help="Positions of a table (.fits, .ecsv, .csv) or of DS9 regions (.reg), read as those of subtract --sources.",
+    ),
+    option(
+        "--sources-columns",
+        section="Positions",
+        metavar="X,Y",
+        help="The two columns of --sources with the positions. [default: found by their names]",
+    ),
+    option(
+        "--sources-origin",
+        type=click.Choice(["0", "1"]),
+        section="Positions",
+        help="Number of the first pixel in pixel columns of --sources. [default: 0; 1 for FITS names such as X_IMAGE]",
+    ),
+)
+
 sigma = setting_option(
     "--sigma", type=float, section="Detection", metavar="NUMBER", help="Detection threshold. [default: 10, in sigma]"
 )
@@ -372,7 +407,11 @@ common = chain(
         help="Print all settings as they would be used, as a settings file, and end.",
     ),
     setting_option(
-        "--threads", type=int, section="General", metavar="N", help="Threads of the heavy steps. [default: 1]"
+        "--threads",
+        type=int,
+        section="General",
+        metavar="N",
+        help="Threads at most; no other result comes of it. [default: the cores]",
     ),
     max_memory,
     option("--no-host", is_flag=True, section="General", help="Leave the computer's name out of the metadata."),

@@ -18,6 +18,7 @@ from psfmatch_cli.cli.work import Work
 @options.output("Difference exposure (.fits, .fits.gz or .fits.fz)")
 @options.product("matched", "Matched exposure, see psfmatch match", "OUTPUT_matched.fits beside it")
 @options.product("score", "Score image: flux of a point source at every pixel and its variance", "none")
+@options.product("diff-sources", "Table of the sources of the difference (.fits, .ecsv, .csv)", "none")
 @options.normalize
 @options.decorrelate
 @matching.all_options
@@ -31,6 +32,7 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> int:
     inputs = {"template": template, "science": science}
     outputs = {
         **matching.further_products(output, given),
+        "difference sources": beside(output, given["diff_sources"], given["no_diff_sources"], ""),
         "score": beside(output, given["score"], given["no_score"], ""),
         "matched image": beside(output, given["matched"], given["no_matched"], "_matched.fits"),
         "difference": output,

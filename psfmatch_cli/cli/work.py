@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,15 +41,22 @@ class Matched:
         With a difference if it is a `SubtractExposuresResult`.
     score : Score or None
         Its score image, if one was wanted.
+    sources : Table or None
+        Sources of its difference, if they were wanted.
     """
 
     result: MatchExposuresResult
     score: Score | None = None
+    sources: Table | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
         """What was found and chosen, by name."""
         more = {} if self.score is None else {"score_width": self.score.sky_width}
+        if self.sources is not None:
+            from psfmatch_cli.diff_columns import source_counts
+
+            more |= source_counts(self.sources)
         return {**self.result.summary, **more}
 
 
@@ -59,7 +67,7 @@ class Work:
     Parameters
     ----------
     inputs : mapping of str to Path
-        Files by role: "template" and "science", or "exposure"; an HDU in brackets if need be.
+        Files by role: "template" and "science", or "exposure", or "image 1" and so on; an HDU in brackets if need be.
     given : mapping
         Values of the options of the command, by their names in Python.
     settings : Settings
@@ -76,18 +84,24 @@ class Work:
     outputs: Collection[Path] = ()
 
     def subtract(self) -> Matched:
-        """The difference of the pair, and its score image where one is wanted.
+        """The difference of the pair, and its score image and the table of its sources where they are wanted.
 
-        Errors are those of `ImagePsfMatchTask.subtract_exposures`, `psfmatch_cli.score.score_exposure` and `read`.
+        Errors are those of `ImagePsfMatchTask.subtract_exposures`, `psfmatch_cli.score.score_exposure`,
+        `psfmatch_cli.diff_context.sources_of_pair` and `read`.
         """
         with self._task() as task:
             template, science = self._read_pair()
             result = task.subtract_exposures(template, science, **self._match_arguments())
-            if not is_wanted(self.given, "score"):
-                return Matched(result)
-            from psfmatch_cli.score import score_exposure
+            score = sources = None
+            if is_wanted(self.given, "score"):
+                from psfmatch_cli.score import score_exposure
 
-            return Matched(result, score_exposure(science, result, self.settings))
+                score = score_exposure(science, result, self.settings)
+            if is_wanted(self.given, "diff_sources"):
+                from psfmatch_cli.diff_context import sources_of_pair
+
+                sources = sources_of_pair(result, science, self.settings)
+            return Matched(result, score, sources)
 
     def match(self) -> Matched:
         """The pair matched; errors as `ImagePsfMatchTask.match_exposures` and `read`."""
@@ -100,10 +114,20 @@ class Work:
             template, science = self._read_pair()
             return task.find_candidates(template, science, **self._match_arguments()), science.xy0
 
-    def detect(self) -> Detection:
-        """The sources of the one exposure."""
+    def detect(self) -> Detection | Table:
+        """The sources of the one exposure: of a difference, the table that `find_difference_sources` makes.
+
+        Raises
+        ------
+        UsageError
+            If options are given that are not for a difference, and it is one.
+        """
+        from psfmatch_cli.image_kind import is_difference
+
         with self._task() as task:
             image = self.read("exposure")
+            if is_difference(image):
+                return self._detect_on_difference(image)
             return task.get_select_sources(image, do_smooth=self.given["smooth"], psf_sigma=psf_sigma(self.given))
 
     def read(self, role: str) -> Exposure:
@@ -119,11 +143,27 @@ class Work:
         from psfmatch_cli.io import read_exposure
         from psfmatch_cli.outputs import check_distinct
 
-        options = read_options(self.given, "" if role == "exposure" else role)
+        options = read_options(self.given, role if role in ("template", "science") else "")
         exposure = read_exposure(self.inputs[role], options, role=role)
         self.record.add_reading(role, exposure)
         check_distinct(self.outputs, exposure.facts.files.values())
         return exposure
+
+    def _detect_on_difference(self, image: Exposure) -> Table:
+        from psfmatch_cli.diff_detect import find_difference_sources
+
+        for name in ("psf_fwhm", "psf_sigma"):
+            if self.given[name] is not None:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is for the search of an exposure; on a difference the PSF itself is "
+                    "used: give it with --psf"
+                )
+        if not self.given["smooth"]:
+            raise UsageError("--no-smooth is for the search of an exposure; a difference is searched with its PSF")
+        config = self.settings.difference_sources
+        if self.given["sigma"] is not None:
+            config = config.model_copy(update={"threshold": self.settings.detection.threshold_value})
+        return find_difference_sources(image, config)
 
     @contextmanager
     def _task(self) -> Iterator[ImagePsfMatchTask]:
@@ -137,7 +177,15 @@ class Work:
             self.record.tasks = task.get_full_metadata()
 
     def _read_pair(self) -> tuple[Exposure, Exposure]:
-        return self.read("template"), self.read("science")
+        from psfmatch_cli.free_memory import release_freed
+        from psfmatch_cli.overlap import beside
+
+        with beside(self.settings.threads) as start:
+            imported = start(_import_libraries)
+            pair = self.read("template"), self.read("science")
+            imported()
+        release_freed()
+        return pair
 
     def _match_arguments(self) -> dict[str, Any]:
         """Arguments of the task's match methods after the two exposures."""
@@ -230,3 +278,9 @@ def psf_sigma(given: Mapping[str, Any]) -> float | None:
     if fwhm is not None and sigma is not None:
         raise UsageError("--psf-fwhm and --psf-sigma are the same thing; give one of them")
     return sigma if fwhm is None else fwhm / FWHM_PER_SIGMA
+
+
+def _import_libraries() -> None:
+    """Import what the match needs of libraries that do not depend on those that read files."""
+    for name in ("scipy.ndimage", "scipy.spatial", "scipy.fft", "sep"):
+        import_module(name)
