@@ -45,6 +45,8 @@ DIFFERENCE_SOURCES = (
     "dipole_ratio",
     "dipole_separation",
 )
+#: Settings of the trial with injected sources.
+FAKES = ("density", "on_galaxies", "min_snr", "max_snr", "separation", "match_radius", "seed")
 _BIN_WEIGHT = OwnSetting("upstream weights by the standard error", "error")
 
 #: Settings that upstream has no field for in every version, by key.
@@ -82,6 +84,7 @@ OWN: dict[str, OwnSetting] = {
         f"difference_sources.{name}": OwnSetting("upstream finds and measures the sources in tasks of their own")
         for name in DIFFERENCE_SOURCES
     },
+    **{f"fakes.{name}": OwnSetting("upstream injects sources in tasks of their own") for name in FAKES},
 }
 
 

@@ -16,7 +16,7 @@ from psfmatch_cli.psf import gaussian_psf
 
 
 def made_fakes(n=8000, *, bias=0.01, width=1.03, seed=1):
-    """Sources of error 2 that are found at S/N 5 and brighter, measured too bright by `bias` and with errors too small."""
+    """Sources of error 2, found at S/N 5 and brighter, measured too bright by `bias` and with errors too small."""
     rng = np.random.default_rng(seed)
     snr = np.exp(rng.uniform(np.log(2), np.log(100), n))
     error = np.full(n, 2.0)

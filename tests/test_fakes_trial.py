@@ -9,7 +9,7 @@ from psfmatch_cli.config import DetectionConfig, FakesConfig, SubtractionConfig
 from psfmatch_cli.errors import InputError
 from psfmatch_cli.exposure import DETECTED_PLANES
 from psfmatch_cli.fakes.inject import point_sources
-from psfmatch_cli.fakes.place import AWAY_FWHM, draw_places
+from psfmatch_cli.fakes.place import AWAY_FWHM, draw_places, is_lit
 from psfmatch_cli.fakes.plot import trial_svg
 from psfmatch_cli.fakes.trial import counts_scale, run_trial
 from psfmatch_cli.forced import forced_fluxes
@@ -22,12 +22,12 @@ FAKES = FakesConfig(density=250, separation=4, min_snr=4, seed=3)
 
 @pytest.fixture(scope="module")
 def made_pair():
-    few = {"n_stars": 90, "faintest_snr": 20, "n_galaxies": 40, "n_transients": 0, "psf_variation": 0}
+    few = {"n_stars": 70, "faintest_snr": 20, "n_galaxies": 25, "n_transients": 0, "psf_variation": 0}
     return simulate_pair(preset("demo", width=400, height=400, seed=2, xy0=(700, 30), **few))
 
 
 def trial_of(pair, normalize="science"):
-    kernel = {"spatial_kernel_order": 0, "spatial_bg_order": 0}
+    kernel = {"spatial_kernel_order": 0, "spatial_bg_order": 1}
     settings = Settings(
         subtraction=SubtractionConfig(decorrelate=True, normalize=normalize), fakes=FAKES, kernel=kernel
     )
@@ -57,7 +57,7 @@ def test_the_sources_that_were_put_in_come_back(trial):
 
 
 def test_the_true_ratio_is_the_flux_over_the_error_at_the_place(trial):
-    made, ((_, _, first), (science, _, second)) = trial
+    made, (_, (_, _, second)) = trial
     fakes = made.fakes
     difference = second.subtracted_exposure
     forced = forced_fluxes(difference, difference.psf, np.asarray(fakes["x"]), np.asarray(fakes["y"]))
@@ -83,7 +83,7 @@ def test_the_second_subtraction_keeps_what_the_first_found(trial):
 
 
 def test_nothing_but_the_light_was_added(trial, made_pair):
-    (before, _, first), (science, _, _) = trial[1]
+    (before, _, _), (science, _, _) = trial[1]
     assert before is made_pair.science
     fakes = trial[0].fakes
     from psfmatch_cli.whitened import psf_model_of
@@ -116,12 +116,11 @@ def test_the_plot_is_a_picture_of_the_trial(trial):
     assert n_dots > np.asarray(trial[0].fakes["found"]).sum()
 
 
-def places_of(difference, science, occupied=(), seed=1, **changes):
+def places_of(difference, science, occupied=(), stamps=(), **changes):
     config = FAKES.model_copy(update=changes)
-    rng = np.random.default_rng(seed)
-    return draw_places(
-        difference, science, np.array(occupied).reshape(-1, 2), np.zeros((0, 4), int), config, DetectionConfig(), rng
-    )
+    rng = np.random.default_rng(1)
+    known = np.array(occupied).reshape(-1, 2)
+    return draw_places(difference, science, known, np.array(stamps).reshape(-1, 4), config, DetectionConfig(), rng)
 
 
 def test_places_keep_their_distances(trial, made_pair):
@@ -138,7 +137,17 @@ def test_places_keep_their_distances(trial, made_pair):
     assert not masked.flagged(["DETECTED"])[row, column][~places.on_galaxy].any()
     galaxies = made_pair.galaxies
     near = [np.hypot(galaxies["x"] - px, galaxies["y"] - py).min() for px, py in zip(x, y, strict=True)]
-    assert np.median(np.array(near)[places.on_galaxy]) < 5 < np.median(np.array(near)[~places.on_galaxy])
+    assert np.median(np.array(near)[places.on_galaxy]) < 8 < np.median(np.array(near)[~places.on_galaxy])
+
+
+def test_stamps_are_left_free_while_there_is_room(trial, made_pair):
+    difference, science = trial[1][0][2].subtracted_exposure, made_pair.science
+    boxes = np.array([[700, 30, 899, 429]])
+    half = places_of(difference, science, stamps=boxes, density=60, on_galaxies=0)
+    assert (half.x > 899).all()
+    whole = places_of(difference, science, stamps=boxes, on_galaxies=0)
+    assert is_lit(boxes, np.column_stack([whole.x, whole.y])).all()
+    assert not is_lit(boxes, np.column_stack([half.x, half.y])).any()
 
 
 def test_parts_on_galaxies_are_obeyed(trial, made_pair):

@@ -20,14 +20,8 @@ if TYPE_CHECKING:
     from psfmatch_cli.outputs import Card
     from psfmatch_cli.settings import Settings
 
-all_options = options.chain(
-    options.all_extensions,
-    options.product("kernel", "Kernel, background and candidates", "OUTPUT_kernel.fits beside it"),
-    options.product("candidates", "Table of all sources with their fate in the fit", "none, it is in the kernel file"),
-    options.product("warped", "Template on the science grid", "none"),
-    options.regions,
-    options.metadata,
-    options.summary,
+#: What decides how a pair is read and matched.
+method_options = options.chain(
     options.sources,
     options.direction,
     options.registration,
@@ -42,6 +36,16 @@ all_options = options.chain(
     reading("template"),
     reading("science"),
     options.common,
+)
+all_options = options.chain(
+    options.all_extensions,
+    options.product("kernel", "Kernel, background and candidates", "OUTPUT_kernel.fits beside it"),
+    options.product("candidates", "Table of all sources with their fate in the fit", "none, it is in the kernel file"),
+    options.product("warped", "Template on the science grid", "none"),
+    options.regions,
+    options.metadata,
+    options.summary,
+    method_options,
 )
 
 

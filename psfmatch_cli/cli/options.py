@@ -33,6 +33,9 @@ SETTING_OF = {
     "allow_identical": "allow_identical",
     "mask_policy": "candidates.mask_policy",
     "register": "warp.registration",
+    "density": "fakes.density",
+    "on_galaxies": "fakes.on_galaxies",
+    "seed": "fakes.seed",
     "threads": "threads",
 }
 

@@ -16,7 +16,7 @@ OFF = "none"
 
 #: Roles of products that are exposures, tables and regions; their file names need certain suffixes.
 EXPOSURES = ("matched image", "warped template", "difference", "score")
-TABLES = ("sources", "candidates", "difference sources", "light curve")
+TABLES = ("sources", "candidates", "difference sources", "light curve", "injected sources", "bins")
 REGIONS = "regions"
 
 

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from psfmatch_cli.candidates import CandidateSet
     from psfmatch_cli.detect import Detection
     from psfmatch_cli.exposure import Exposure
+    from psfmatch_cli.fakes.trial import Trial
     from psfmatch_cli.image_psf_match import ImagePsfMatchTask
-    from psfmatch_cli.results import MatchExposuresResult
+    from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult
     from psfmatch_cli.score import Score
     from psfmatch_cli.settings import Settings
     from psfmatch_cli.source_list import SourceList
@@ -107,6 +108,19 @@ class Work:
         """The pair matched; errors as `ImagePsfMatchTask.match_exposures` and `read`."""
         with self._task() as task:
             return Matched(task.match_exposures(*self._read_pair(), **self._match_arguments()))
+
+    def try_fakes(self) -> Trial:
+        """What the subtraction of the pair finds of injected sources; errors as `run_trial` and `subtract`."""
+        from psfmatch_cli.fakes.trial import run_trial
+
+        template, science = self._read_pair()
+        arguments = self._match_arguments()
+
+        def subtraction(template: Exposure, science: Exposure, **own: Any) -> SubtractExposuresResult:
+            with self._task() as task:
+                return task.subtract_exposures(template, science, **arguments | own)
+
+        return run_trial(template, science, subtraction, self.settings)
 
     def find_candidates(self) -> tuple[CandidateSet, tuple[int, int]]:
         """All sources with their fate before the fit, and the origin of the science image."""

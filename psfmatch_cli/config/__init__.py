@@ -7,6 +7,7 @@ from psfmatch_cli.config.base import Group, Planes
 from psfmatch_cli.config.candidates import CandidateConfig
 from psfmatch_cli.config.detection import BackgroundConfig, DetectionConfig
 from psfmatch_cli.config.difference_sources import DifferenceSourceConfig
+from psfmatch_cli.config.fakes import FakesConfig
 from psfmatch_cli.config.kernel import KernelConfig
 from psfmatch_cli.config.settings import Settings
 from psfmatch_cli.config.subtraction import SubtractionConfig
@@ -17,6 +18,7 @@ __all__ = [
     "CandidateConfig",
     "DetectionConfig",
     "DifferenceSourceConfig",
+    "FakesConfig",
     "Group",
     "KernelConfig",
     "Planes",
