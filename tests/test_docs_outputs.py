@@ -13,10 +13,14 @@ from doc_pages import GUIDE, code, rows, sections
 from psfmatch_cli import cli
 from psfmatch_cli.candidates import REASONS, STATUSES
 from psfmatch_cli.exposure import DEFAULT_PLANES
+from psfmatch_cli.fakes.compare import COLUMNS as FAKE_COLUMNS
+from psfmatch_cli.fakes.score import COLUMNS as BIN_COLUMNS
+from psfmatch_cli.fakes.score import summary_of
 from psfmatch_cli.io import write_exposure
 from psfmatch_cli.metadata import TaskMetadata
 from psfmatch_cli.tables import read_table
 from psfmatch_cli.task import resource_usage
+from test_fakes_score import made_fakes
 
 PAGE = "\n".join(sections(GUIDE / "reference" / "outputs.rst").values())
 IMAGES = ("diff", "diff_matched", "warped")
@@ -118,6 +122,14 @@ def test_cards(folder):
     kernel = named("Cards of the kernel file")
     assert kernel <= cards(folder / "diff_kernel.fits")
     check(cards(folder / "diff_kernel.fits") - kernel, named("Cards of the primary header") - {"FLUXMAG0"})
+
+
+def test_columns_of_injected_sources():
+    assert set(FAKE_COLUMNS) == named("Columns of the table of injected sources")
+    assert set(BIN_COLUMNS) == named("Columns of the table of efficiency and purity")
+    samples = summary_of(made_fakes(200))
+    written = {f"{sample}.{name}" for sample, numbers in samples.items() for name in numbers}
+    check(written, {name for name in named("fakes") if "." in name})
 
 
 def test_columns(folder):

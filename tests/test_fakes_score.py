@@ -44,7 +44,7 @@ def test_the_numbers_are_those_that_were_put_in():
         for name, truth in (("flux_bias", 0.01), ("forced_flux_bias", 0.01)):
             assert abs(numbers[name] - truth) < 4 * numbers[f"{name}_err"]
             assert numbers[f"{name}_err"] < 0.003
-        # The bias is up to one error of the brightest: its scatter, 0.24, adds to that of the noise; 4 errors of a width.
+        # The bias is up to one error of the brightest; its scatter, 0.24, adds to that of the noise.
         width = np.hypot(1.03, 0.24)
         assert numbers["forced_flux_pull_width"] == pytest.approx(width, abs=4 * numbers["forced_flux_pull_width_err"])
         assert numbers["x_pull_width"] == pytest.approx(1.0, abs=5 * numbers["x_pull_width_err"])

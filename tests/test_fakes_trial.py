@@ -144,10 +144,10 @@ def test_places_keep_their_distances(trial, made_pair):
 def test_stamps_are_left_free_while_there_is_room(trial, made_pair):
     difference, science = trial[1][0][2].subtracted_exposure, made_pair.science
     boxes = np.array([[700, 30, 899, 429]])
-    half = places_of(difference, science, stamps=boxes, density=60, on_galaxies=0)
+    half = places_of(difference, science, stamps=boxes, density=40, separation=10, on_galaxies=0)
     assert (half.x > 899).all()
     assert not is_lit(boxes, np.column_stack([half.x, half.y])).any()
-    whole = places_of(difference, science, stamps=boxes, density=400, on_galaxies=0)
+    whole = places_of(difference, science, stamps=boxes, density=400, separation=10, on_galaxies=0)
     assert is_lit(boxes, np.column_stack([whole.x, whole.y])).all()
     assert (whole.x > 899).sum() >= len(half.x)
 
