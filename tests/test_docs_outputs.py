@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.io import fits
+from test_fakes_score import made_fakes
 
 from conftest import FWHMS
 from doc_pages import GUIDE, code, rows, sections
@@ -20,7 +21,6 @@ from psfmatch_cli.io import write_exposure
 from psfmatch_cli.metadata import TaskMetadata
 from psfmatch_cli.tables import read_table
 from psfmatch_cli.task import resource_usage
-from test_fakes_score import made_fakes
 
 PAGE = "\n".join(sections(GUIDE / "reference" / "outputs.rst").values())
 IMAGES = ("diff", "diff_matched", "warped")
