@@ -67,8 +67,8 @@ def run_trial(
     """Inject sources into a science image, subtract, detect, and compare with what was put in.
 
     Hundreds of new sources at once happen in no real image, and must not decide what one of them would meet: the second
-    subtraction takes the FWHMs and the sources of the first one, but for those with an injected source in their stamps,
-    and injected light is no sky to it.
+    subtraction takes the PSF, the FWHMs and the sources of the first one, but for those with an injected source in
+    their stamps, and injected light is no sky to it.
 
     Parameters
     ----------
@@ -88,7 +88,8 @@ def run_trial(
         If no place is clear, and as `psfmatch_cli.diff_detect.find_difference_sources`.
     """
     settings = settings or Settings()
-    psf = psf or psf_model_of(science)
+    model = psf_model_of(science)
+    psf = psf or model
     if psf is None:
         raise MissingPsfError(f"{science.name}: sources are injected with its PSF, and there is none; give it (--psf)")
     config, rng = settings.fakes, np.random.default_rng(settings.fakes.seed)
@@ -103,7 +104,7 @@ def run_trial(
     flux, _ = draw_fluxes(difference, difference.psf, places, scale, gain, config, flux_rng)
     injected = inject(science, psf, places.x, places.y, flux, gain=gain, rng=photon_rng)
     log.info("%s: %d sources injected, %d of them on galaxies", science.name, len(flux), places.on_galaxy.sum())
-    second = subtraction(template, _marked(injected, difference), **held(first, places))
+    second = subtraction(template, _marked(injected, difference, model), **held(first, places))
     compared, after = _detected(second, settings)
     radius = config.match_radius * difference.psf.fwhm
     fakes = fakes_table(compared, places, flux, counts_scale(second), after, radius)
@@ -144,15 +145,15 @@ def counts_scale(result: SubtractExposuresResult) -> float:
     return 1.0 / kernel_sum if result.convolved == "template" else kernel_sum
 
 
-def _marked(injected: Injected, difference: Exposure) -> Exposure:
-    """The science image with the sources marked that were found without the injected ones, and with these."""
+def _marked(injected: Injected, difference: Exposure, psf: Psf | None) -> Exposure:
+    """The science image with its PSF, and with all sources marked, those found before and the injected ones."""
     masked = injected.exposure.masked_image.with_planes(DETECTED_PLANES).without_planes(DETECTED_PLANES)
     mask = masked.mask.copy()
     for name in DETECTED_PLANES:
         mask[difference.masked_image.flagged([name])] |= np.int32(masked.bits([name]))
     lit = injected.light > LIT * np.sqrt(np.maximum(masked.variance, 0))
     mask[lit] |= np.int32(masked.bits(["DETECTED"]))
-    return injected.exposure.with_pixels(replace(masked, mask=mask))
+    return injected.exposure.with_pixels(replace(masked, mask=mask), psf=psf)
 
 
 def _numbers(difference: Exposure, before: Table, detections: Table, threshold: float) -> dict[str, Any]:
