@@ -27,8 +27,8 @@ nitpicky = True
 # Types in signatures that have no page here; what stands in the text of a page is always checked.
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|np|astropy|pydantic|fits|collections|pathlib|logging)(\..*)?"),
-    ("py:.*", r"Any|ArrayLike|BackgroundFit|Callable|Card|DifferenceSourceConfig|Iterable|Iterator|Literal|NDArray|Path|Search|Sequence|Table|WCS"),
-    ("py:.*", r"Mapping(\[.*)?"),
+    ("py:.*", r"Any|ArrayLike|Callable|Card|Iterable|Iterator|Literal|NDArray|Path|Search|Sequence|Table|WCS"),
+    ("py:.*", r"Mapping(\[.*)?|BackgroundFit|DifferenceSourceConfig"),
 ]
 smartquotes = False
 default_role = "py:obj"
