@@ -15,6 +15,7 @@ from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.photometry import check_sum
 from psfmatch_cli.plan import directions
 from psfmatch_cli.psf_match import Attempt, Pair, PsfMatchTask
+from psfmatch_cli.quality_run import quality_of
 from psfmatch_cli.register import Widths, register, warn_of_deconvolution
 from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult, matched_result, subtracted_result
 from psfmatch_cli.settings import Settings
@@ -260,4 +261,5 @@ class ImagePsfMatchTask(PsfMatchTask):
             images = whitened(images, plan, fit, template, science, pair.registered.autocorrelation, self.config)
         sum_check = check_sum(fit.kernel.center_sum, *((template, science) if forward else (science, template)))
         adaptations = tuple(self.metadata.get_array("adaptations"))
-        return Findings(plan, fit, images, pair.widths, pair.registered, diagnosis, sum_check, adaptations)
+        quality = quality_of(plan, fit, images, science, pair.widths, sum_check, self.config)
+        return Findings(plan, fit, images, pair.widths, pair.registered, diagnosis, sum_check, adaptations, quality)

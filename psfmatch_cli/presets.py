@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from psfmatch_cli.config import QualityConfig
 from psfmatch_cli.errors import UsageError
 from psfmatch_cli.upstream import ABSENT, SAME, UPSTREAM, VERSIONS, UpstreamField
 
@@ -68,6 +69,7 @@ OWN: dict[str, OwnSetting] = {
     "subtraction.normalize": OwnSetting("upstream's difference is in science counts", "science"),
     "subtraction.scale_variance": OwnSetting("upstream did not in v23", False),
     "subtraction.decorrelate": OwnSetting("upstream has a task of its own for it", False, True),
+    **{f"quality.{name}": OwnSetting("does not change the difference") for name in QualityConfig.model_fields},
 }
 
 

@@ -49,6 +49,7 @@ Exit status:
   1    an input or output cannot be used
   2    wrong option or setting
   3    no usable kernel candidates, or no solution
+  4    the difference is bad, and --fail-on-quality was given
   130  interrupted; 143: ended by a signal
 
 psfmatch COMMAND --help shows a line that runs.""",

@@ -10,6 +10,8 @@ import click
 from psfmatch_cli.cli.plain_text import one_line
 from psfmatch_cli.errors import PsfMatchError
 
+#: A difference is bad, and that was to be a failure.
+BAD_QUALITY = 4
 #: 128 and the number of the signal, as shells report it.
 INTERRUPTED, TERMINATED = 130, 143
 

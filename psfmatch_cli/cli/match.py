@@ -14,7 +14,7 @@ from psfmatch_cli.cli.run import running
 @options.path_argument("science")
 @options.output("Matched exposure (.fits, .fits.gz or .fits.fz)")
 @matching.all_options
-def command(template: Path, science: Path, output: Path, **given: Any) -> None:
+def command(template: Path, science: Path, output: Path, **given: Any) -> int:
     """Match the PSF of TEMPLATE to that of SCIENCE, or the other way round.
 
     The matched exposure is the sharper one convolved with the matching kernel, on the science grid, without the
@@ -26,4 +26,4 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> None:
         result = run.task.match_exposures(*run.read_pair(), **run.match_arguments())
         with run.writing(result.summary) as names:
             matching.write_products(run, names, result)
-        run.say(f"match: {matching.describe(result.summary)} -> {output}")
+        return run.say(f"match: {matching.describe(result.summary)} -> {output}")

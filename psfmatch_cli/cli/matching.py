@@ -22,6 +22,7 @@ all_options = options.chain(
     options.product("warped", "Template on the science grid", "none"),
     options.regions,
     options.metadata,
+    options.quality,
     options.summary,
     options.sources,
     options.direction,
@@ -101,8 +102,15 @@ def describe(summary: Mapping[str, Any]) -> str:
         f"{summary['convolved']} convolved, {summary['n_used']} of {summary['n_sources']} sources used, "
         f"kernel {summary['kernel_size']} px of order {summary['spatial_order']}, "
         f"sum {summary['kernel_sum']:.4f}{_expectation(summary)}, "
-        f"sky width {summary['sky_width']:.3f}{_scaling(summary)}"
+        f"sky width {summary['sky_width']:.3f}{_scaling(summary)}, quality: {_verdict(summary)}"
     )
+
+
+def _verdict(summary: Mapping[str, Any]) -> str:
+    """The verdict on the difference, with its reasons."""
+    from psfmatch_cli.quality_verdict import Verdict
+
+    return str(Verdict(summary["quality"], tuple(summary["quality_reasons"])))
 
 
 def _expectation(summary: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ import click
 
 from psfmatch_cli.cli import products
 from psfmatch_cli.cli.console import reporting
-from psfmatch_cli.cli.exits import outcome
+from psfmatch_cli.cli.exits import BAD_QUALITY, outcome
 from psfmatch_cli.cli.options import SETTING_OF
 from psfmatch_cli.cli.plain_text import one_line
 from psfmatch_cli.cli.reading import read_options
@@ -165,7 +165,13 @@ class Run:
         with products.transaction(self.outputs) as names:
             yield names
             if "metadata" in names:
-                names["metadata"].write_text(self.document({"status": "ok", "exitCode": 0}).to_json(), "utf-8")
+                names["metadata"].write_text(self.document(self.ending).to_json(), "utf-8")
+
+    @property
+    def ending(self) -> dict[str, Any]:
+        """How a run ended that wrote its products: well, or with a difference so bad that it counts as a failure."""
+        is_bad = self.record.summary.get("quality") == "bad" and self.given.get("fail_on_quality")
+        return {"status": "bad quality", "exitCode": BAD_QUALITY} if is_bad else {"status": "ok", "exitCode": 0}
 
     def document(self, ending: Mapping[str, Any]) -> TaskMetadata:
         """The whole record as it stands."""
@@ -202,17 +208,20 @@ class Run:
         except OutputError as second:
             log.warning("the record of this failed run is lost: %s", second)
 
-    def say(self, line: str) -> None:
-        """Print the summary: one line, or on request JSON or the whole record."""
+    def say(self, line: str) -> int:
+        """Print the summary: one line, or on request JSON or the whole record; the exit status of the command."""
         if self.given["as_json"]:
             from psfmatch_cli.outputs import to_json
 
             click.echo(to_json(self.record.summary, indent=2))
         elif self.given["metadata_flat"]:
-            for key, value in self.document({"status": "ok", "exitCode": 0}).flat().items():
+            for key, value in self.document(self.ending).flat().items():
                 click.echo(f"{one_line(key)} = {json.dumps(value)}")
         elif not self.given["quiet"]:
             click.echo(one_line(line))
+        if self.ending["exitCode"]:
+            click.echo("psfmatch: error: the quality of the difference is bad (--fail-on-quality)", err=True)
+        return self.ending["exitCode"]
 
 
 def settings_of(given: Mapping[str, Any]) -> LoadedSettings:

@@ -19,7 +19,7 @@ from psfmatch_cli.cli.run import running
 @options.normalize
 @options.decorrelate
 @matching.all_options
-def command(template: Path, science: Path, output: Path, **given: Any) -> None:
+def command(template: Path, science: Path, output: Path, **given: Any) -> int:
     """Subtract TEMPLATE from SCIENCE after matching their PSFs.
 
     The difference is on the science grid and, unless told otherwise, in science counts; a source that is new in
@@ -45,4 +45,4 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> None:
         with run.writing(summary) as names:
             matching.write_products(run, names, result, result.subtracted_exposure, score)
         scale = "" if result.normalize == "science" else f", in {result.normalize} counts"
-        run.say(f"subtract: {matching.describe(result.summary)}{scale} -> {output}")
+        return run.say(f"subtract: {matching.describe(result.summary)}{scale} -> {output}")

@@ -7,6 +7,7 @@ from psfmatch_cli.config.base import Group, Planes
 from psfmatch_cli.config.candidates import CandidateConfig
 from psfmatch_cli.config.detection import BackgroundConfig, DetectionConfig
 from psfmatch_cli.config.kernel import KernelConfig
+from psfmatch_cli.config.quality import QualityConfig
 from psfmatch_cli.config.settings import Settings
 from psfmatch_cli.config.subtraction import SubtractionConfig
 from psfmatch_cli.config.warp import WarpConfig
@@ -18,6 +19,7 @@ __all__ = [
     "Group",
     "KernelConfig",
     "Planes",
+    "QualityConfig",
     "Settings",
     "SubtractionConfig",
     "WarpConfig",

@@ -8,6 +8,7 @@ from psfmatch_cli.config.base import Group
 from psfmatch_cli.config.candidates import CandidateConfig
 from psfmatch_cli.config.detection import DetectionConfig
 from psfmatch_cli.config.kernel import KernelConfig
+from psfmatch_cli.config.quality import QualityConfig
 from psfmatch_cli.config.subtraction import SubtractionConfig
 from psfmatch_cli.config.warp import WarpConfig
 
@@ -27,3 +28,4 @@ class Settings(Group):
     candidates: CandidateConfig = CandidateConfig()
     kernel: KernelConfig = KernelConfig()
     subtraction: SubtractionConfig = SubtractionConfig()
+    quality: QualityConfig = QualityConfig()
