@@ -6,12 +6,14 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
+from psfmatch_cli.apply_kernel import apply_kernel
 from psfmatch_cli.basis_sets import record_basis
 from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.diagnostics import Diagnosis, diagnose, report
 from psfmatch_cli.difference import Difference, build_difference, with_detections
 from psfmatch_cli.errors import BoxMismatchError, EmptySourceListError
 from psfmatch_cli.exposure import Exposure, MaskedImage
+from psfmatch_cli.known_kernel import KnownKernel
 from psfmatch_cli.photometry import check_sum
 from psfmatch_cli.plan import directions
 from psfmatch_cli.psf_match import Attempt, Pair, PsfMatchTask
@@ -122,6 +124,25 @@ class ImagePsfMatchTask(PsfMatchTask):
             with self.timer("matchMaskedImages"):
                 result, images = self._match(pair, convolve_template)
         return subtracted_result(pair.science, result, images)
+
+    @timed
+    def subtract_with_kernel(
+        self, template: Exposure, science: Exposure, known: KnownKernel, **options: Any
+    ) -> SubtractExposuresResult:
+        """Science minus template with a kernel and a background that are known already.
+
+        Parameters
+        ----------
+        template, science : Exposure
+            Unchanged.
+        known : KnownKernel
+        **options
+            And errors as of `psfmatch_cli.apply_kernel.apply_kernel`.
+        """
+        made = apply_kernel(known, template, science, self.config, **options)
+        for name, value in made.metadata.items():
+            self.metadata[name] = value
+        return made.result
 
     @timed
     def match_masked_images(

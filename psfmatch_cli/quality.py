@@ -6,19 +6,18 @@ shows here. Samples bound the cost: 64 squares of sky, 150 stars of the fit and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from psfmatch_cli.config import QualityConfig
-from psfmatch_cli.exposure import Box, Exposure, MaskedImage
+from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.kernel import MatchingKernel
 from psfmatch_cli.kernel_shape import kernel_grid
 from psfmatch_cli.psf_measure import MAD_TO_SIGMA
-from psfmatch_cli.quality_sky import N_CELLS, SkySample, largest_correlation, robust_width, sample_sky, sky_cells
+from psfmatch_cli.quality_cells import QualityCells, quality_cells
+from psfmatch_cli.quality_sky import SkySample, largest_correlation, robust_width, sample_sky
 from psfmatch_cli.quality_sources import SourceCounts, count_sources
 from psfmatch_cli.quality_stars import FEWEST, MOST_STARS, StarResiduals, star_residuals
 from psfmatch_cli.quality_verdict import Verdict, verdict
@@ -84,29 +83,6 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class QualityCells:
-    """Quality in N_CELLS x N_CELLS equal cells of the image, from the lower left on, along x first.
-
-    Parameters
-    ----------
-    x, y : ndarray
-        Parent positions of the middles.
-    n_sky, n_stars : ndarray of int
-        Pixels and stars of the samples in each cell.
-    sky_width, sky_mean, star_width : ndarray
-        Robust width and mean of difference / sigma on the sky, width of it on stars; NaN where there is too little.
-    """
-
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    n_sky: NDArray[np.int64]
-    n_stars: NDArray[np.int64]
-    sky_width: NDArray[np.float64]
-    sky_mean: NDArray[np.float64]
-    star_width: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
 class Quality:
     """What the samples of a difference say.
 
@@ -130,7 +106,7 @@ def assess(subject: Subject, config: QualityConfig) -> Quality:
     """Quality of a difference."""
     sample = sample_sky(subject.difference, subject.science.masked_image)
     in_fit, held_out, rejected = (_stars(subject, sample, status) for status in ("used", "unused", "rejected"))
-    cells = _cells(subject.difference.box, sample, [in_fit, held_out])
+    cells = quality_cells(subject.difference.box, sample, [in_fit, held_out])
     sources = count_sources(subject.difference, subject.science.wcs, _fwhm(subject)) if config.level == "full" else None
     numbers = {
         **_of_sky(subject, sample, cells),
@@ -174,12 +150,13 @@ def _of_sky(subject: Subject, sample: SkySample, cells: QualityCells) -> dict[st
     # A small image has too few sky pixels for the width that the variance is scaled by, not for that of the sample.
     width = subject.sky_width if np.isfinite(subject.sky_width) else sample.width
     known = cells.sky_mean[np.isfinite(cells.sky_mean)]
-    widths = cells.sky_width[np.isfinite(cells.sky_width)]
+    widths, residuals = (values[np.isfinite(values)] for values in (cells.sky_width, cells.star_residual))
     return {
         "sky_width": sample.width,
         "sky_width_factor": max(width, 1.0 / width) if width > 0 else np.nan,
         "largest_sky_mean": known[np.argmax(np.abs(known))] if known.size else np.nan,
         "sky_width_range": np.ptp(widths) if widths.size else np.nan,
+        "worst_cell_residual": residuals.max() if residuals.size else np.nan,
         "correlation": correlation,
         "white_correlation": correlation if subject.decorrelated else np.nan,
     }
@@ -228,28 +205,6 @@ def _scatter(table: Table) -> float:
     return float(MAD_TO_SIGMA * np.median(np.abs(sums - middle)) / abs(middle))
 
 
-def _cells(box: Box, sample: SkySample, stars: list[StarResiduals]) -> QualityCells:
-    sky = sky_cells(sample)
-    j, i = (index.ravel() for index in np.indices((N_CELLS, N_CELLS)))
-    z = [row for group in stars for row in group.z]
-    x, y = (np.concatenate([getattr(group, name) for group in stars]) for name in "xy")
-    column, row = (
-        np.clip(((p - start + 0.5) / length * N_CELLS).astype(int), 0, N_CELLS - 1)
-        for p, start, length in ((x, box.x_min, box.width), (y, box.y_min, box.height))
-    )
-    cell = row * N_CELLS + column
-    members = [[z[n] for n in np.flatnonzero(cell == c)] for c in range(N_CELLS**2)]
-    return QualityCells(
-        box.x_min - 0.5 + (i + 0.5) * box.width / N_CELLS,
-        box.y_min - 0.5 + (j + 0.5) * box.height / N_CELLS,
-        sky.n_pixels,
-        np.array([len(own) for own in members]),
-        sky.width,
-        sky.mean,
-        np.array([robust_width(np.concatenate(own)) if own else np.nan for own in members]),
-    )
-
-
 def _problems(subject: Subject, n_stars: int, config: QualityConfig) -> tuple[str, ...]:
     found = []
     if n_stars < config.min_stars:
@@ -258,40 +213,3 @@ def _problems(subject: Subject, n_stars: int, config: QualityConfig) -> tuple[st
     if condition < 0 or condition > limit:
         found.append(f"condition number of the fit is {condition:.2g}, doubtful above {limit:.2g}")
     return tuple(found)
-
-
-def summary_items(quality: Quality) -> dict[str, object]:
-    """The verdict and the numbers that matter most, for the summary; None for what is not known."""
-    names: Mapping[str, str] = {
-        "star_residual": "star_residual",
-        "held_out_residual": "held_out_residual",
-        "star_chi2": "star_chi2",
-        "held_out_chi2": "held_out_chi2",
-        "quality_ratio": "ratio_mean",
-        "noise_correlation": "correlation",
-        "kernel_sum_range": "kernel_sum_range",
-    }
-    known = {name: quality.numbers[number] for name, number in names.items()}
-    return {
-        "quality": quality.verdict.level,
-        "quality_reasons": list(quality.verdict.reasons),
-        **{name: value if np.isfinite(value) else None for name, value in known.items()},
-        "n_positive": None if quality.sources is None else quality.sources.n_positive,
-        "n_negative": None if quality.sources is None else quality.sources.n_negative,
-    }
-
-
-def metadata_items(quality: Quality) -> dict[str, object]:
-    """Everything, for the record."""
-    sources = {} if quality.sources is None else quality.sources.items()
-    return {
-        "verdict": quality.verdict.level,
-        "reasons": list(quality.verdict.reasons),
-        **{_camel(name): value for name, value in {**quality.numbers, **sources}.items()},
-        "cells": {_camel(name): array.tolist() for name, array in vars(quality.cells).items()},
-    }
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(word.capitalize() for word in others)

@@ -74,7 +74,7 @@ class StarResiduals:
 
     @property
     def median_chi2(self) -> float:
-        return _median(self.chi2)
+        return median(self.chi2)
 
     @property
     def relative_residual(self) -> float:
@@ -87,7 +87,8 @@ class StarResiduals:
         return at_least(self.flux[self.bright])
 
 
-def _median(values: NDArray) -> float:
+def median(values: NDArray) -> float:
+    """Median; NaN for fewer than five values."""
     return float(np.median(values)) if len(values) >= FEWEST else float("nan")
 
 

@@ -12,7 +12,8 @@ from psfmatch_cli.difference import Difference
 from psfmatch_cli.match import MatchResult
 from psfmatch_cli.photometry import SumCheck
 from psfmatch_cli.plan import Plan
-from psfmatch_cli.quality import Quality, metadata_items, summary_items
+from psfmatch_cli.quality import Quality
+from psfmatch_cli.quality_items import metadata_items, summary_items
 from psfmatch_cli.register import Registered, Widths
 
 

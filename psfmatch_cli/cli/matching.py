@@ -98,11 +98,16 @@ def write_products(
 
 def describe(summary: Mapping[str, Any]) -> str:
     """What a match found, in one line."""
+    how = (
+        f"{summary['n_used']} of {summary['n_sources']} sources used"
+        if "n_used" in summary
+        else f"nothing fitted, {summary['kernel_file']} applied"
+    )
     return (
-        f"{summary['convolved']} convolved, {summary['n_used']} of {summary['n_sources']} sources used, "
-        f"kernel {summary['kernel_size']} px of order {summary['spatial_order']}, "
+        f"{summary['convolved']} convolved, {how}, kernel {summary['kernel_size']} px of order {summary['spatial_order']}, "
         f"sum {summary['kernel_sum']:.4f}{_expectation(summary)}, "
-        f"sky width {summary['sky_width']:.3f}{_scaling(summary)}, quality: {_verdict(summary)}"
+        f"sky width {summary['sky_width']:.3f}{_scaling(summary)}, "
+        f"quality: {_verdict(summary)}"
     )
 
 

@@ -272,7 +272,7 @@ def _further_inputs(given: Mapping[str, Any], exposures: Mapping[str, Path]) -> 
     """Files besides the exposures that the options name, by role; the settings file may be the environment's."""
     from psfmatch_cli.setting_sources import settings_file
 
-    names = ["sources"]
+    names = ["sources", "use_kernel"]
     for role in exposures:
         names += [f"{role}_{kind}" if f"{role}_{kind}" in given else kind for kind in _FILES]
     files = {"config": settings_file(given["config"], os.environ)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from psfmatch_cli.cli import matching, options
+from psfmatch_cli.cli import matching, options, saved
 from psfmatch_cli.cli.products import beside
 from psfmatch_cli.cli.run import running
 
@@ -18,6 +18,7 @@ from psfmatch_cli.cli.run import running
 @options.product("score", "Score image: flux of a point source at every pixel and its variance", "none")
 @options.normalize
 @options.decorrelate
+@saved.use_kernel
 @matching.all_options
 def command(template: Path, science: Path, output: Path, **given: Any) -> int:
     """Subtract TEMPLATE from SCIENCE after matching their PSFs.
@@ -33,9 +34,13 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> int:
         "matched image": beside(output, given["matched"], given["no_matched"], "_matched.fits"),
         "difference": output,
     }
+    saved.check_options(given)
     with running("subtract", given, inputs, outputs) as run:
         template_exposure, science_exposure = run.read_pair()
-        result = run.task.subtract_exposures(template_exposure, science_exposure, **run.match_arguments())
+        if given["use_kernel"] is None:
+            result = run.task.subtract_exposures(template_exposure, science_exposure, **run.match_arguments())
+        else:
+            result = saved.subtract_with_kernel(run, template_exposure, science_exposure)
         summary, score = result.summary, None
         if outputs["score"] is not None:
             from psfmatch_cli.score import score_exposure

@@ -25,11 +25,17 @@ class QualityConfig(Group):
     )
     sky_width_bad: float = Field(1.4, gt=1, description="the same for bad: where the variance is not mended any more")
     star_residual_doubtful: float = Field(
-        0.05,
-        gt=0,
-        description="median relative residual of bright stars beyond the noise, in the fit or kept out of it",
+        0.055, gt=0, description="relative residual that bright stars, in the fit or kept out of it, have at least"
     )
     star_residual_bad: float = Field(0.1, gt=0, description="the same for bad")
+    cell_residual_doubtful: float = Field(
+        0.08, gt=0, description="median relative residual of bright stars in the worst cell"
+    )
+    cell_residual_bad: float = Field(0.12, gt=0, description="the same for bad")
+    rejected_residual_doubtful: float = Field(
+        0.15, gt=0, description="the same of the candidates that the fit rejected: stars that are saturated unnoticed"
+    )
+    rejected_residual_bad: float = Field(0.3, gt=0, description="the same for bad")
     flux_residual_doubtful: float = Field(
         0.03, gt=0, description="median part of bright stars' flux that is left, or over-subtracted"
     )
@@ -45,9 +51,7 @@ class QualityConfig(Group):
     )
     kernel_range_bad: float = Field(0.5, gt=0, description="the same for bad")
     kernel_scatter_doubtful: float = Field(
-        0.15,
-        gt=0,
-        description="robust scatter of the kernel sums of the bright candidates' own fits, over their median",
+        0.15, gt=0, description="robust relative scatter of the kernel sums of the bright candidates' own fits"
     )
     kernel_shift_doubtful: float = Field(
         0.5, gt=0, description="largest distance of the kernel's centroid from its centre, pixels: a misalignment"
@@ -70,7 +74,5 @@ class QualityConfig(Group):
         for name in type(self).model_fields:
             other = name.replace("_doubtful", "_bad")
             if other != name and hasattr(self, other) and getattr(self, other) < getattr(self, name):
-                raise ValueError(
-                    f"{other} must be at least {name}, got {getattr(self, other)} and {getattr(self, name)}"
-                )
+                raise ValueError(f"{other} must be at least {name}, which is {getattr(self, name)}")
         return self
