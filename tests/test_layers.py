@@ -10,6 +10,7 @@ TYPES = {"errors", "exposure", "facts", "kernel", "psf", "psfex", "config", "ver
 FILES = {
     "io",
     "kernel_io",
+    "kernel_files",
     "tables",
     "regions",
     "fitsfile",

@@ -104,7 +104,8 @@ def describe(summary: Mapping[str, Any]) -> str:
         else f"nothing fitted, {summary['kernel_file']} applied"
     )
     return (
-        f"{summary['convolved']} convolved, {how}, kernel {summary['kernel_size']} px of order {summary['spatial_order']}, "
+        f"{summary['convolved']} convolved, {how}, "
+        f"kernel {summary['kernel_size']} px of order {summary['spatial_order']}, "
         f"sum {summary['kernel_sum']:.4f}{_expectation(summary)}, "
         f"sky width {summary['sky_width']:.3f}{_scaling(summary)}, "
         f"quality: {_verdict(summary)}"
