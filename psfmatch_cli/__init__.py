@@ -66,6 +66,7 @@ _HOMES = {
             "BoxMismatchError",
             "ImageTooSmallError",
             "MissingPsfError",
+            "IdenticalImagesError",
             "OutputError",
             "UsageError",
             "FwhmError",

@@ -6,10 +6,12 @@ that differs from it in nothing but its noise and its changes, such as a pair wi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from psfmatch_cli.candidates import CandidateSet
+from psfmatch_cli.copies import check_copies
 from psfmatch_cli.difference import Difference, build_difference
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.known_kernel import KnownKernel, check_box, check_direction, warn_of_other_widths
@@ -83,12 +85,13 @@ def apply_kernel(
         If another image is to be convolved than the kernel was fitted for.
     BoxMismatchError
         If the science image reaches beyond the pixels that the kernel was fitted on.
-    NoOverlapError, DifferentGridsError
+    NoOverlapError, DifferentGridsError, IdenticalImagesError
         As `ImagePsfMatchTask.subtract_exposures`.
     """
     check_direction(known, convolve_template)
     check_box(known, science.box)
     registered = register(template, science, settings.warp, do_warping, threads=settings.threads)
+    likeness = check_copies(registered.exposure, science, allow=settings.allow_identical)
     widths = Widths.of(registered.exposure, science, template_fwhm_pix, science_fwhm_pix)
     warn_of_other_widths(known, widths)
     images = _difference(known, registered, science, settings)
@@ -98,7 +101,8 @@ def apply_kernel(
     )
     quality = told(assess(_subject(known, images, science, widths, sum_check), settings.quality))
     made = _Made(known, images, registered, widths, sum_check, quality)
-    return Applied(subtracted_result(science, _matched(made, science), images), _metadata(made))
+    correlation = {"noiseCorrelation": math.nan if likeness is None else likeness.correlation}
+    return Applied(subtracted_result(science, _matched(made, science), images), {**_metadata(made), **correlation})
 
 
 def _difference(known: KnownKernel, registered: Registered, science: Exposure, settings: Settings) -> Difference:
@@ -106,9 +110,13 @@ def _difference(known: KnownKernel, registered: Registered, science: Exposure, s
     kernel = settings.kernel.model_copy(update={"refine_background": False})
     settings = settings.model_copy(update={"kernel": kernel})
     # A known kernel has all that is asked of a plan (its direction) and of a fit (kernel and background).
-    arguments = (known, known, registered.exposure, science, registered.autocorrelation, settings)
-    images = build_difference(*arguments)
-    return whitened(images, *arguments) if settings.subtraction.decorrelate else images
+    exposures, correlation = (registered.exposure, science), registered.autocorrelation
+    images = build_difference(known, known, *exposures, science.masked_image, correlation, settings)
+    return (
+        whitened(images, known, known, *exposures, correlation, settings)
+        if settings.subtraction.decorrelate
+        else images
+    )
 
 
 def _subject(known: KnownKernel, images: Difference, science: Exposure, widths: Widths, sum_check: SumCheck) -> Subject:
@@ -171,7 +179,8 @@ def _summary(made: _Made) -> dict[str, Any]:
         "background_order": known.background.spatial.order,
         "adaptations": [],
         "normalize": images.normalize,
-        "sky_width": images.sky_width,
+        "sky_width": None if math.isnan(images.sky_width) else images.sky_width,
+        "n_sky_pixels": images.n_sky,
         "variance_scale": images.variance_scale,
         "masked_fraction": images.masked_fraction,
         "decorrelated": images.decorrelated,
@@ -182,7 +191,6 @@ def _summary(made: _Made) -> dict[str, Any]:
 def _metadata(made: _Made) -> dict[str, Any]:
     """As `psfmatch_cli.summary.match_items`, without what only a fit has."""
     known, images, registered, widths, sum_check = made.known, made.images, made.registered, made.widths, made.sum_check
-    nan = float("nan")
     return {
         "kernelFile": known.origin,
         "warped": registered.warped,
@@ -197,13 +205,14 @@ def _metadata(made: _Made) -> dict[str, Any]:
         "spatialBgOrderUsed": known.background.spatial.order,
         "spatialBgParameters": known.background.coefficients.tolist(),
         "nBasis": len(known.kernel.basis),
-        "expectedKernelSum": nan if sum_check.expected is None else sum_check.expected,
-        "kernelSumRatio": nan if sum_check.ratio is None else sum_check.ratio,
-        "templateFwhmPix": nan if widths.template is None else widths.template,
-        "scienceFwhmPix": nan if widths.science is None else widths.science,
+        "expectedKernelSum": math.nan if sum_check.expected is None else sum_check.expected,
+        "kernelSumRatio": math.nan if sum_check.ratio is None else sum_check.ratio,
+        "templateFwhmPix": math.nan if widths.template is None else widths.template,
+        "scienceFwhmPix": math.nan if widths.science is None else widths.science,
         "templateFwhmFrom": widths.template_from,
         "scienceFwhmFrom": widths.science_from,
         "skyWidth": images.sky_width,
+        "nSkyPixels": images.n_sky,
         "varianceScale": images.variance_scale,
         "maskedFraction": images.masked_fraction,
         "normalize": images.normalize,

@@ -22,8 +22,9 @@ from psfmatch_cli.basis_widths import (
     scaled_widths,
 )
 from psfmatch_cli.config import KernelConfig
-from psfmatch_cli.errors import FwhmError, UsageError
+from psfmatch_cli.errors import UsageError
 from psfmatch_cli.kernel import exponent_pairs
+from psfmatch_cli.widths import check_fwhms
 
 log = logging.getLogger(__name__)
 
@@ -209,9 +210,7 @@ def basis_spec(
         If the v23 rule cannot deconvolve, or the number of degrees is not that of the
         widths.
     """
-    for fwhm in (target_fwhm, reference_fwhm):
-        if fwhm is not None and not (np.isfinite(fwhm) and fwhm > 0):
-            raise FwhmError(f"FWHM must be a positive number of pixels, got {fwhm}")
+    check_fwhms({"image to convolve": target_fwhm, "image to match": reference_fwhm})
     if not config.scale_by_fwhm:
         return _with_wings(configured_widths(config, degrees), config, 0.0)
     known = [fwhm for fwhm in (target_fwhm, reference_fwhm) if fwhm is not None]

@@ -60,7 +60,7 @@ def find_companions(
         files = [path.with_name(name) for name in names]
         file = next((file for file in files if file.is_file() and file != path), None)
         if file is not None:
-            made[role] = Companion(role, FitsPath(file, _matching_hdu(file, image)))
+            made[role] = Companion(role, FitsPath(file, matching_hdu(file, image, " (--layout plain leaves it out)")))
     return made
 
 
@@ -75,8 +75,14 @@ def _is_given(role: CompanionRole, found: PlaneMap, options: ReadOptions) -> boo
     return False
 
 
-def _matching_hdu(file: Path, image: Hdu) -> int:
-    """Number of the companion's HDU that belongs to an image."""
+def matching_hdu(file: Path, image: Hdu, advice: str = "") -> int:
+    """Number of the HDU of another file that belongs to an image: of its name, else its place, else the only image.
+
+    Raises
+    ------
+    InputError
+        If the file is not readable or has no such HDU; the message ends with the advice.
+    """
     with open_fits(file) as hdus:
         pictures = [hdu for hdu in list_hdus(hdus) if hdu.is_image]
         same_name = [hdu for hdu in pictures if image.name and hdu.name == image.name and hdu.version == image.version]
@@ -85,6 +91,6 @@ def _matching_hdu(file: Path, image: Hdu) -> int:
             return hdu.index
         name = image.name or f"number {image.index}"
         raise InputError(
-            f"{file}: no image {name}, though it belongs to an image of this name; the file has {describe_hdus(hdus)} "
-            "(--layout plain leaves it out)"
+            f"{file}: no image {name}, though it belongs to an image of this name; the file has "
+            f"{describe_hdus(hdus)}{advice}"
         )

@@ -94,7 +94,7 @@ def _accept_noise_free(pixels: Pixels) -> None:
     if not positive.any() or not np.allclose(pixels.variance, light, rtol=1e-5, atol=0, equal_nan=True):
         return
     log.warning(
-        "%s: the variance is the image itself, as of a simulation without sky and noise; its zeros count as good pixels",
+        "%s: the variance is the image itself, as of a simulation without sky and noise; its zeros count as good",
         pixels.where,
     )
     pixels.variance = np.maximum(pixels.variance, NOISE_FREE * np.float32(pixels.variance.max()))

@@ -13,8 +13,8 @@ Each failure has a type of its own below the kind that it is::
         BoxMismatchError                                NobodyTookPartError          UnderconstrainedError
       ImageTooSmallError                                AllRejectedError             IllConditionedError
       MissingPsfError                                     SingleFitsFailedError
-    OutputError (1)                                     DisagreementError
-                                                        TooFewCandidatesError
+      IdenticalImagesError                                DisagreementError
+    OutputError (1)                                     TooFewCandidatesError
 
 Where the upstream task goes on with a solution that means nothing, psfmatch stops: it returns a kernel of zeros
 when every cell is empty or the last assessment rejects everybody (`NobodyTookPartError`, `AllRejectedError` here),
@@ -67,6 +67,10 @@ class ImageTooSmallError(InputError):
 
 class MissingPsfError(InputError):
     """A PSF is needed, none is known, and there is no star to measure it on."""
+
+
+class IdenticalImagesError(InputError):
+    """The template and the science image are copies of one image."""
 
 
 class OutputError(PsfMatchError):

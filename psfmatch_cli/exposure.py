@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from psfmatch_cli.arrays import bits_of, can_be_used, counts_of, is_variance
 from psfmatch_cli.errors import InputError, UsageError
 from psfmatch_cli.facts import FileFacts
 
@@ -126,25 +127,28 @@ class MaskedImage:
     ) -> MaskedImage:
         """Masked image of the package's types from any arrays.
 
-        A missing mask is empty, a missing variance zero (which no fit accepts). Pixels that are not
-        finite get NO_DATA; a variance that is not finite or not positive where the image is finite
-        gets BAD.
+        A missing mask is empty, a missing variance zero (which no fit accepts). Pixels that are not finite, are
+        masked in a masked array, or hold more than `psfmatch_cli.arrays.LARGEST_COUNTS` get NO_DATA and are NaN; a
+        variance that is not positive, not finite or beyond the square of that gets BAD where the image has counts.
+
+        Raises
+        ------
+        InputError
+            If an array holds something else than real numbers, a mask other values than whole numbers of 32 bits, or
+            the shapes differ.
         """
         planes = dict(planes or DEFAULT_PLANES)
         for name in ("NO_DATA", "BAD"):
             if name not in planes:
                 planes[name] = free_bit(planes)
-        image = np.array(image, dtype=np.float32, order="C")
-        mask = np.zeros(image.shape, np.int32) if mask is None else np.array(mask, dtype=np.int32, order="C")
-        if variance is None:
-            variance = np.zeros(image.shape, np.float32)
-        else:
-            variance = np.array(variance, dtype=np.float32, order="C")
+        image = counts_of(image, "an image")
+        mask = np.zeros(image.shape, np.int32) if mask is None else bits_of(mask)
+        variance = np.zeros(image.shape, np.float32) if variance is None else counts_of(variance, "a variance")
         made = cls(image, mask, variance, planes, xy0)
-        finite = np.isfinite(image)
-        mask[~finite] |= made.bits(["NO_DATA"])
-        with np.errstate(invalid="ignore"):
-            mask[finite & ~((variance > 0) & (variance < np.inf))] |= made.bits(["BAD"])
+        known = can_be_used(image)
+        mask[~known] |= made.bits(["NO_DATA"])
+        image[~known] = np.nan
+        mask[known & ~is_variance(variance)] |= made.bits(["BAD"])
         return made
 
     @property

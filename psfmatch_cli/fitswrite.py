@@ -61,7 +61,7 @@ def write_exposure(
     check_suffix(path)
     hdus = exposure_hdus(exposure, cards, history)
     if str(path).lower().endswith(".fz"):
-        hdus = fits.HDUList([hdus[0], *(_compressed(hdu) for hdu in hdus[1:])])
+        hdus = fits.HDUList([hdus[0], *(compressed(hdu) for hdu in hdus[1:])])
     with atomic_path(path, overwrite) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
         hdus.writeto(temporary, checksum=True)
@@ -188,6 +188,8 @@ def wcs_cards(wcs: Any) -> fits.Header:
     return header
 
 
-def _compressed(hdu: fits.ImageHDU) -> fits.CompImageHDU:
-    """The HDU with losslessly compressed tiles."""
+def compressed(hdu: fits.ImageHDU | fits.BinTableHDU) -> fits.CompImageHDU | fits.BinTableHDU:
+    """The HDU of an image with losslessly compressed tiles; a table as it is."""
+    if isinstance(hdu, fits.BinTableHDU):
+        return hdu
     return fits.CompImageHDU(hdu.data, hdu.header, compression_type="GZIP_2", quantize_level=0.0)

@@ -11,6 +11,7 @@ import logging
 import numpy as np
 
 from psfmatch_cli.exposure import Exposure
+from psfmatch_cli.widths import is_width
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ def header_fwhm(exposure: Exposure) -> tuple[float, str] | None:
     ratio = before / now if before is not None and now is not None else 1.0
     if abs(ratio - 1.0) < _SAME_SCALE:
         return stated.value, stated.source
+    if not is_width(stated.value * ratio):
+        return None
     return stated.value * ratio, f"{stated.source}, times {ratio:.4g} for the pixels of the science image"
 
 

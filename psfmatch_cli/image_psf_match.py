@@ -9,6 +9,7 @@ from typing import Any
 from psfmatch_cli.apply_kernel import apply_kernel
 from psfmatch_cli.basis_sets import record_basis
 from psfmatch_cli.candidates import CandidateSet
+from psfmatch_cli.copies import check_copies
 from psfmatch_cli.diagnostics import Diagnosis, diagnose, report
 from psfmatch_cli.difference import Difference, build_difference, with_detections
 from psfmatch_cli.errors import BoxMismatchError, EmptySourceListError
@@ -242,13 +243,16 @@ class ImagePsfMatchTask(PsfMatchTask):
         registered = register(template, science, self.config.warp, do_warping, threads=self.config.threads)
         self.metadata["warped"] = registered.warped
         self.metadata["registrationOffsetPix"] = registered.offset
+        likeness = check_copies(registered.exposure, science, allow=self.config.allow_identical)
+        self.metadata["noiseCorrelation"] = float("nan") if likeness is None else likeness.correlation
         for name, value in registered.alignment.metadata().items():
             self.metadata[name] = value
         if self.config.kernel.use_afw_background:
             registered = replace(registered, exposure=self._without_background(registered.exposure))
             science = self._without_background(science)
         widths = Widths.of(registered.exposure, science, template_fwhm, science_fwhm)
-        pair = Pair(registered, science, widths, given, science, given is not None)
+        same_noise = likeness is not None and likeness.copies
+        pair = Pair(registered, science, widths, given, science, given is not None, same_noise)
         return pair if pair.own_sources else self._detect(pair)
 
     def _without_background(self, exposure: Exposure) -> Exposure:
@@ -258,6 +262,11 @@ class ImagePsfMatchTask(PsfMatchTask):
 
     def _match(self, pair: Pair, convolve_template: bool | None) -> tuple[MatchExposuresResult, Difference]:
         """The method after the registration: the match, and the difference."""
+        if pair.same_noise and self.config.kernel.correct_noise_bias:
+            # The correction holds for noise that the two images do not share.
+            kernel = self.config.kernel.model_copy(update={"correct_noise_bias": False})
+            task = self._under(self.config.model_copy(update={"kernel": kernel}))
+            return task._match(pair, convolve_template)
         attempt = self._adapted(
             pair, lambda task, found: task._tried(found, task._plan(found, convolve_template)), attrgetter("n_good")
         )
@@ -276,9 +285,10 @@ class ImagePsfMatchTask(PsfMatchTask):
         """The difference of a match, and all that is told about both."""
         pair, plan, fit = attempt.pair, attempt.plan, attempt.fit
         template, forward = pair.registered.exposure, plan.direction.convolve_template
-        science = pair.science.with_pixels(with_detections(pair.science.masked_image, pair.marked.masked_image))
-        images = build_difference(plan, fit, template, science, pair.registered.autocorrelation, self.config)
+        science, marked = pair.science, pair.marked.masked_image
+        images = build_difference(plan, fit, template, science, marked, pair.registered.autocorrelation, self.config)
         if self.config.subtraction.decorrelate:
+            science = science.with_pixels(with_detections(science.masked_image, marked))
             images = whitened(images, plan, fit, template, science, pair.registered.autocorrelation, self.config)
         sum_check = check_sum(fit.kernel.center_sum, *((template, science) if forward else (science, template)))
         adaptations = tuple(self.metadata.get_array("adaptations"))

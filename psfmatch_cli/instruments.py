@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from psfmatch_cli.errors import InputError
-from psfmatch_cli.layouts import Hdu, PlaneMap, is_lsst, locate_lsst, locate_named
+from psfmatch_cli.layouts import (
+    Hdu,
+    PlaneMap,
+    is_lsst,
+    is_mosaic,
+    locate_lsst,
+    locate_lsst_chip,
+    locate_mosaic,
+    locate_named,
+    lsst_images,
+)
 from psfmatch_cli.quality_flags import JWST, PANSTARRS, ZTF, FlagTable, decam_flags, hst_flags
 
 CompanionRole = Literal["mask", "variance", "noise", "weight", "coverage", "psf"]
@@ -54,6 +64,9 @@ class Layout:
     companions : tuple of CompanionRule
     relative_weights : bool
         Whether weights may have any scale and leave out the light of the sources.
+    ours : bool
+        Whether the mask names its planes (``MP_`` cards) and the WCS "A" holds the origin, as LSST and this program
+        write them.
     """
 
     name: str
@@ -62,6 +75,7 @@ class Layout:
     flags: Callable[[Mapping[str, Any]], FlagTable] | None = None
     companions: tuple[CompanionRule, ...] = ()
     relative_weights: bool = False
+    ours: bool = False
 
 
 def _cards(hdus: Sequence[Hdu], name: str) -> set[str]:
@@ -110,7 +124,8 @@ def _is_swarp(hdus: Sequence[Hdu]) -> bool:
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
     for layout in (
-        Layout("lsst", "LSST or HSC exposure", is_lsst),
+        Layout("mosaic", "chips in one file, by psfmatch", is_mosaic, ours=True),
+        Layout("lsst", "LSST or HSC exposure", is_lsst, ours=True),
         Layout("jwst", "JWST pipeline product", _is_jwst, lambda header: JWST, relative_weights=True),
         Layout("hst", "HST pipeline product", _is_hst, hst_flags, relative_weights=True),
         Layout(
@@ -179,11 +194,21 @@ def locate_planes(hdus: Sequence[Hdu], where: str, image: int | None = None, lay
     """
     if image is not None and not hdus[image].is_image:
         raise InputError(f"{where}: HDU {image} holds no two-dimensional image")
-    name = layout or next(known.name for known in LAYOUTS.values() if known.matches(hdus))
+    name = layout or layout_of(hdus)
+    if name == "mosaic":
+        return locate_mosaic(hdus, where, image)
     if name != "lsst":
         return locate_named(hdus, where, image, name)
+    images = [hdu.index for hdu in lsst_images(hdus)]
+    if image in images and len(images) > 1:
+        return locate_lsst_chip(hdus, image)
     planes = locate_lsst(hdus, where)
     return planes if image in (None, planes.image) else locate_named(hdus, where, image)
+
+
+def layout_of(hdus: Sequence[Hdu]) -> str:
+    """Name of the first layout that the file has."""
+    return next(known.name for known in LAYOUTS.values() if known.matches(hdus))
 
 
 def companion_names(layout: Layout, name: str) -> dict[CompanionRole, list[str]]:

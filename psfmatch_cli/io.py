@@ -85,7 +85,7 @@ def read_exposure(path: str | Path, options: ReadOptions | None = None, *, role:
         psf = stated_psf(opened, quantities.get("fwhm"))
         facts = file_facts(opened, quantities, psf)
     complete(pixels, options)
-    origin = origin_from_header(opened.cards.header) if opened.layout.name == "lsst" else (0, 0)
+    origin = origin_from_header(opened.cards.header, where) if opened.layout.ours else (0, 0)
     masked = MaskedImage.from_arrays(pixels.image, pixels.mask, pixels.variance, pixels.planes, origin)
     log.info("%s: %s", where, _summary(masked, pixels, facts))
     return Exposure(
@@ -173,11 +173,11 @@ def _read_mask(pixels: Pixels, opened: Opened) -> None:
     elif number is not None:
         flags = read_image(opened.hdus, number, source.path)
         cards = readable_cards(opened.hdus[number].header)
-        take_mask(pixels, flags, cards, opened.options, layout.name == "lsst", f"{source.name}: HDU {number}", table)
+        take_mask(pixels, flags, cards, opened.options, layout.ours, f"{source.name}: HDU {number}", table)
     elif "mask" in opened.companions:
         companion = opened.companions["mask"]
         take_mask(pixels, *_read_companion(companion, pixels), opened.options, False, str(companion), table)
-    elif layout.name == "lsst":
+    elif layout.ours:
         log.warning("%s: no mask plane in the file; saturated and dead pixels are looked for", opened.where)
 
 
@@ -207,7 +207,7 @@ def _read_variance(pixels: Pixels, opened: Opened) -> None:
         values = values if asinh is None else linear_counts(values, *asinh)
         origin = f"{companion.role} file"
         take_variance(pixels, values, companion.role, origin, str(companion), relative=relative)
-    elif opened.layout.name == "lsst":
+    elif opened.layout.ours:
         log.warning("%s: no variance plane in the file; it is worked out from gain and sky", opened.where)
 
 

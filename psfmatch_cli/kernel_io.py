@@ -12,6 +12,8 @@ BACKGROUND_COV       of the background's coefficients, float64 (n_terms, n_terms
 SETTINGS, INFO       JSON, a line per row
 CANDIDATES           the candidate table, if there is one
 ===================  =======================================================================
+
+A file of the kernels of many chips (`psfmatch_cli.mosaic_file`) has these HDUs for each, its name before theirs.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from numpy.typing import NDArray
 
 from psfmatch_cli.errors import InputError, UsageError
 from psfmatch_cli.exposure import Box
-from psfmatch_cli.fitsfile import find_hdu, open_fits, parse_path, read_data
+from psfmatch_cli.fitsfile import FitsPath, HduKey, ReadableHeader, find_hdu, open_fits, parse_path, read_data
 from psfmatch_cli.fitswrite import announce_long_strings, append_cards
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel
 from psfmatch_cli.outputs import Card, atomic_path, creation_card, printable, to_json
@@ -38,9 +40,12 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 FORMAT = "psfmatch-kernel"
+#: Of a file with the kernels of many chips.
+KERNELS_FORMAT = "psfmatch-kernels"
 FORMAT_VERSION = 1
 #: HDU of the covariance of each model.
 _COVARIANCES = {"KERNEL_COVARIANCE": "kernel", "BACKGROUND_COV": "background"}
+_NAMES = ("BASIS", "KERNEL_COEFFICIENTS", "BACKGROUND", *_COVARIANCES, "SETTINGS", "INFO", "CANDIDATES")
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,13 @@ def save_kernel(
     OutputError
         If the file cannot be written.
     """
+    hdus = kernel_hdus(saved, cards, history)
+    with atomic_path(path, overwrite) as temporary:
+        hdus.writeto(temporary, checksum=True)
+
+
+def kernel_hdus(saved: SavedKernel, cards: Iterable[Card] = (), history: Iterable[str] = ()) -> fits.HDUList:
+    """The HDUs of a kernel file."""
     primary = fits.PrimaryHDU()
     append_cards(primary.header, [creation_card(), *_summary(saved), *cards])
     for line in history:
@@ -117,42 +129,67 @@ def save_kernel(
     if saved.candidates is not None:
         hdus.append(table_hdu(saved.candidates, "CANDIDATES"))
     announce_long_strings(primary.header)
-    with atomic_path(path, overwrite) as temporary:
-        hdus.writeto(temporary, checksum=True)
+    return hdus
 
 
 def load_kernel(path: str | Path) -> SavedKernel:
-    """Read a kernel file.
+    """Read a kernel file: ``kernel.fits``, or ``kernels.fits[N4]`` for one of the chips in a file of many.
 
     Raises
     ------
     InputError
-        If it is not a kernel file, was made by a newer program, or is damaged.
+        If it is not a kernel file, was made by a newer program, or is damaged; if it has no such chip.
     """
     from psfmatch_cli.tables import read_table
 
-    where = parse_path(path).path
-    with open_fits(where) as hdus:
-        header = hdus[0].header
-        if header.get("PMFORMAT") != FORMAT:
-            raise InputError(f"{where}: not a kernel file of psfmatch (no card PMFORMAT = {FORMAT!r})")
-        if header.get("PMFVERS") != FORMAT_VERSION:
-            raise InputError(
-                f"{where}: kernel file version {header.get('PMFVERS')}, this program reads version {FORMAT_VERSION}"
-            )
-        has_candidates = "CANDIDATES" in hdus
+    where = parse_path(path)
+    with open_fits(where.path) as hdus:
+        _check_format(hdus, where)
+        keys = _keys(hdus, where)
+        has = {name: any(_is(hdu, key) for hdu in hdus) for name, key in keys.items()}
         try:
-            basis, _ = _read_array(hdus, "BASIS", where)
-            coefficients, spatial = _read_array(hdus, "KERNEL_COEFFICIENTS", where)
-            background, background_spatial = _read_array(hdus, "BACKGROUND", where)
-            of_kernel, of_background = (_read_array(hdus, n, where)[0] if n in hdus else None for n in _COVARIANCES)
+            basis, _ = _read_array(hdus, keys["BASIS"], where.path)
+            coefficients, spatial = _read_array(hdus, keys["KERNEL_COEFFICIENTS"], where.path)
+            background, background_spatial = _read_array(hdus, keys["BACKGROUND"], where.path)
+            of_kernel, of_background = (
+                _read_array(hdus, keys[n], where.path)[0] if has[n] else None for n in _COVARIANCES
+            )
             kernel = MatchingKernel(basis, coefficients, _spatial_model(spatial), of_kernel)
             model = BackgroundModel(background[0], _spatial_model(background_spatial), of_background)
-            settings, info = (_read_json(hdus, name, where) for name in ("SETTINGS", "INFO"))
+            settings, info = (_read_json(hdus, keys[name], where.path) for name in ("SETTINGS", "INFO"))
         except (KeyError, ValueError, UsageError, RecursionError) as error:
             raise InputError(f"{where}: damaged kernel file ({error})") from error
-    candidates = read_table(f"{where}[CANDIDATES]") if has_candidates else None
-    return SavedKernel(kernel, model, candidates, settings, info)
+    table = FitsPath(where.path, keys["CANDIDATES"])
+    return SavedKernel(kernel, model, read_table(str(table)) if has["CANDIDATES"] else None, settings, info)
+
+
+def _check_format(hdus: fits.HDUList, where: FitsPath) -> None:
+    header = ReadableHeader(hdus[0].header)
+    if header.get("PMFORMAT") not in (FORMAT, KERNELS_FORMAT):
+        raise InputError(f"{where.path}: not a kernel file of psfmatch (no card PMFORMAT = {FORMAT!r})")
+    if header.get("PMFVERS") != FORMAT_VERSION:
+        raise InputError(
+            f"{where.path}: kernel file version {header.get('PMFVERS')}, this program reads version {FORMAT_VERSION}"
+        )
+
+
+def _keys(hdus: fits.HDUList, where: FitsPath) -> dict[str, tuple[str, int]]:
+    """Name and version of each HDU of a kernel: in a file of many, those of the chip that was named."""
+    prefix, version = "", 1
+    if ReadableHeader(hdus[0].header)["PMFORMAT"] == KERNELS_FORMAT:
+        chips = [(hdu.name.removesuffix("_BASIS"), hdu.ver) for hdu in hdus if hdu.name.endswith("_BASIS")]
+        name, version = where.hdu if isinstance(where.hdu, tuple) else (where.hdu, 1)
+        if (name, version) not in chips:
+            labels = ", ".join(name if ver == 1 else f"{name},{ver}" for name, ver in chips)
+            raise InputError(f"{where}: name one of the chips in brackets; the file has kernels of {labels}")
+        prefix = f"{name}_"
+    elif where.hdu is not None:
+        raise InputError(f"{where}: this file holds one kernel; leave the brackets out")
+    return {name: (prefix + name, version) for name in _NAMES}
+
+
+def _is(hdu: Any, key: tuple[str, int]) -> bool:
+    return (hdu.name, hdu.ver) == key
 
 
 def _summary(saved: SavedKernel) -> list[Card]:
@@ -188,14 +225,14 @@ def _array_hdu(name: str, values: NDArray[np.float64], spatial: SpatialModel | N
     return hdu
 
 
-def _spatial_model(header: fits.Header) -> SpatialModel:
+def _spatial_model(header: Mapping[str, Any]) -> SpatialModel:
     region = Box(*(int(header[f"SP{name}"]) for name in ("XMIN", "YMIN", "XMAX", "YMAX")))
     return SpatialModel(header["SPMODEL"], int(header["SPORDER"]), region)
 
 
-def _read_array(hdus: fits.HDUList, name: str, path: Path) -> tuple[NDArray[np.float64], fits.Header]:
-    index = find_hdu(hdus, name, path)
-    return np.ascontiguousarray(read_data(hdus, index, path), np.float64), hdus[index].header
+def _read_array(hdus: fits.HDUList, key: HduKey, path: Path) -> tuple[NDArray[np.float64], Mapping[str, Any]]:
+    index = find_hdu(hdus, key, path)
+    return np.ascontiguousarray(read_data(hdus, index, path), np.float64), ReadableHeader(hdus[index].header)
 
 
 def _json_hdu(name: str, value: Mapping[str, Any]) -> fits.BinTableHDU:
@@ -205,6 +242,6 @@ def _json_hdu(name: str, value: Mapping[str, Any]) -> fits.BinTableHDU:
     return fits.BinTableHDU.from_columns([column], name=name)
 
 
-def _read_json(hdus: fits.HDUList, name: str, path: Path) -> dict[str, Any]:
-    rows = read_data(hdus, find_hdu(hdus, name, path), path)
+def _read_json(hdus: fits.HDUList, key: HduKey, path: Path) -> dict[str, Any]:
+    rows = read_data(hdus, find_hdu(hdus, key, path), path)
     return json.loads("\n".join(rows["JSON"]))

@@ -28,6 +28,10 @@ NOISE_NAMES: dict[str, VarianceKind] = {
 }
 MASK_NAMES = ("DQ", "MASK", "BPM")
 LSST_WORDS = ("IMAGE", "MASK", "VARIANCE")
+#: What the names of the planes of a chip in a mosaic of ours have after the chip's own.
+CHIP_PLANES = ("_MASK", "_VARIANCE", "_PSF")
+#: Card PMFORMAT of such a file.
+MOSAIC_FORMAT = "psfmatch-mosaic"
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Hdu:
     def version(self) -> int:
         """EXTVER, or 1 where it is missing or no whole number."""
         version = self.header.get("EXTVER", 1)
-        return version if isinstance(version, int) else 1
+        return version if type(version) is int else 1
 
     @property
     def kind(self) -> str:
@@ -118,7 +122,56 @@ def locate_lsst(hdus: Sequence[Hdu], where: str) -> PlaneMap:
     image, mask, variance = (_lsst_plane(hdus, word, first + n, where) for n, word in enumerate(LSST_WORDS))
     if image is None:
         raise InputError(f"{where}: no IMAGE plane, though the file has the LSST layout")
+    if not hdus[image].is_image:
+        raise InputError(f"{where}: HDU {image}, the IMAGE plane, holds no two-dimensional image")
     return PlaneMap("lsst", image, mask, variance, "variance", _psf_extension(hdus))
+
+
+def lsst_images(hdus: Sequence[Hdu]) -> list[Hdu]:
+    """The IMAGE planes, by EXTTYPE or EXTNAME; several in a file of several exposures."""
+    return [hdu for hdu in hdus if hdu.is_image and (hdu.kind or hdu.name) == "IMAGE"]
+
+
+def locate_lsst_chip(hdus: Sequence[Hdu], image: int) -> PlaneMap:
+    """The planes of one of several LSST exposures in a file: those of its EXTVER, else those that follow it.
+
+    Parameters
+    ----------
+    hdus : sequence of Hdu
+    image : int
+        Number of one of `lsst_images`.
+    """
+    images = lsst_images(hdus)
+    if len({hdu.version for hdu in images}) == len(images):
+        own = [hdu for hdu in hdus if hdu.version == hdus[image].version]
+    else:
+        end = min((hdu.index for hdu in images if hdu.index > image), default=len(hdus))
+        own = list(hdus[image:end])
+    planes = (next((hdu.index for hdu in own if (hdu.kind or hdu.name) == word), None) for word in LSST_WORDS[1:])
+    return PlaneMap("lsst", image, *planes, "variance", _psf_extension(own))
+
+
+def is_mosaic(hdus: Sequence[Hdu]) -> bool:
+    """Whether the file is a mosaic that this program wrote."""
+    return hdus[0].header.get("PMFORMAT") == MOSAIC_FORMAT
+
+
+def locate_mosaic(hdus: Sequence[Hdu], where: str, image: int | None = None) -> PlaneMap:
+    """The planes of one chip of a mosaic: those of its name and EXTVER; default: the first chip.
+
+    Raises
+    ------
+    InputError
+        If there is no chip.
+    """
+    named = {(hdu.name, hdu.version): hdu.index for hdu in hdus if hdu.is_image}
+    if image is None:
+        image = next((n for (name, _), n in named.items() if not name.endswith(CHIP_PLANES)), None)
+        if image is None:
+            raise InputError(f"{where}: no two-dimensional image in the file")
+    name, version = hdus[image].name, hdus[image].version
+    mask, variance, psf = (named.get((name + plane, version)) for plane in CHIP_PLANES)
+    return PlaneMap("mosaic", image, mask, variance, "variance", psf)
 
 
 def _lsst_plane(hdus: Sequence[Hdu], word: str, position: int, where: str) -> int | None:
@@ -183,11 +236,26 @@ def _psf_extension(hdus: Sequence[Hdu]) -> int | None:
     return next((hdu.index for hdu in hdus if hdu.name == "PSF" and hdu.is_image), None)
 
 
-def origin_from_header(header: Mapping[str, Any]) -> tuple[int, int]:
-    """Parent position of the first stored pixel: the WCS "A", where both its reference pixels are 1."""
+def origin_from_header(header: Mapping[str, Any], where: str = "the header") -> tuple[int, int]:
+    """Parent position of the first stored pixel: the WCS "A", where both its reference pixels are 1.
+
+    Raises
+    ------
+    InputError
+        If it is no number, or beyond what pixels are counted with.
+    """
     if header.get("CRPIX1A") != 1 or header.get("CRPIX2A") != 1:
         return 0, 0
-    return tuple(int(np.floor(float(header.get(f"CRVAL{axis}A", 0)) + 0.5)) for axis in (1, 2))
+    return tuple(_whole_position(header, f"CRVAL{axis}A", where) for axis in (1, 2))
+
+
+def _whole_position(header: Mapping[str, Any], name: str, where: str) -> int:
+    value = header.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 2**31:
+        raise InputError(
+            f"{where}: the card {name} (origin of the pixels) is {value!r}, allowed are whole numbers to 2**31"
+        )
+    return int(np.floor(value + 0.5))
 
 
 def as_variance(values: NDArray, kind: VarianceKind) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -1,7 +1,7 @@
 """What a task tells about its run: a container of scalars, lists and further containers.
 
 Every name is in exactly one of the three parts. A path of names separated by "." leads through nested
-containers. Values are str, int, float and bool; NaN and infinities are allowed and survive JSON.
+containers. Values are str, int, float and bool; NaN and infinities are allowed, in JSON they are null.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from psfmatch_cli.strict_json import to_json
 
 Scalar = str | int | float | bool
 
@@ -202,8 +204,8 @@ class TaskMetadata:
         return made
 
     def to_json(self) -> str:
-        """JSON text with the constants NaN, Infinity and -Infinity for floats that are not finite."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        """JSON text, with null for floats that are not finite."""
+        return to_json(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> TaskMetadata:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import secrets
@@ -16,8 +15,14 @@ from typing import Any
 import numpy as np
 
 from psfmatch_cli.errors import OutputError, UsageError
+from psfmatch_cli.strict_json import to_json
 
 Card = tuple[str, Any, str]
+
+
+def run_card(run_id: str) -> Card:
+    """The card of the run that a file comes from."""
+    return "PMRUN", run_id, "identifier of the run, in all its files"
 
 
 @contextmanager
@@ -45,9 +50,21 @@ def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         yield temporary
         _publish(temporary, path, overwrite)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise OutputError(f"{path}: cannot be written ({_reason(error, temporary)})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _reason(error: OSError, temporary: Path) -> str:
+    """Why a file could not be written; numpy says only how much of an array was, so the system is asked again."""
+    if error.strerror:
+        return error.strerror
+    try:
+        with open(temporary, "ab") as file:
+            file.write(bytes(65536))
+    except OSError as again:
+        return again.strerror or str(again)
+    return str(error)
 
 
 def _publish(temporary: Path, path: Path, overwrite: bool) -> None:
@@ -79,9 +96,12 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path}: is not a regular file, so it cannot be replaced; give a file name")
     if path.exists() and not overwrite:
         raise OutputError(_exists(path))
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: the folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK):
+    real = real_path(path)
+    if real.is_symlink():
+        raise OutputError(f"{path}: is a link that leads back to itself")
+    if not real.parent.is_dir():
+        raise OutputError(f"{path}: the folder {real.parent if path.is_symlink() else path.parent} does not exist")
+    if not os.access(real.parent, os.W_OK):
         raise OutputError(f"{path}: the folder {path.parent} is not writable")
 
 
@@ -100,15 +120,20 @@ def check_distinct(paths: Iterable[str | Path], inputs: Iterable[str | Path] = (
     UsageError
         If two outputs are one file, or an output is an input.
     """
-    read = {_without_hdu(entry).resolve() for entry in inputs}
+    read = {real_path(_without_hdu(entry)) for entry in inputs}
     seen: dict[Path, Path] = {}
     for path in (Path(entry) for entry in paths):
-        real = path.resolve()
+        real = real_path(path)
         if real in seen:
             raise UsageError(f"two outputs have one name: {seen[real]} and {path}")
         if real in read:
             raise UsageError(f"the output {path} is also an input; an input is never overwritten")
         seen[real] = path
+
+
+def real_path(path: Path) -> Path:
+    """The path that links lead to; one that leads back to itself stays as it is."""
+    return Path(os.path.realpath(path))
 
 
 def _without_hdu(entry: str | Path) -> Path:
@@ -125,19 +150,6 @@ def _exists(path: Path) -> str:
 def settings_digest(settings: Mapping[str, Any]) -> str:
     """Short fingerprint of settings: the first 16 hexadecimal digits of the SHA-256 of their JSON."""
     return hashlib.sha256(to_json(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def to_json(value: Any, **options: Any) -> str:
-    """JSON text; numpy numbers, arrays and paths are taken as numbers, lists and strings."""
-    return json.dumps(value, default=_plain, ensure_ascii=True, **options)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (np.generic, np.ndarray)):
-        return value.tolist()
-    if isinstance(value, (Path, set, frozenset, tuple)):
-        return str(value) if isinstance(value, Path) else sorted(value)
-    raise TypeError(f"{type(value).__name__} cannot be stored as JSON")
 
 
 def provenance_cards(

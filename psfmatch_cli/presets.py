@@ -44,6 +44,7 @@ OWN: dict[str, OwnSetting] = {
     "threads": OwnSetting("does not change the result"),
     "adapt": OwnSetting("upstream fails where it has no candidates, and keeps its orders", False),
     "strict": OwnSetting("upstream only warns", False),
+    "allow_identical": OwnSetting("refuses copies of one image; changes no result of two exposures"),
     "detection.deblend": OwnSetting("a footprint is one source upstream", False),
     "detection.deblend_contrast": OwnSetting("used with deblend"),
     "detection.deblend_thresholds": OwnSetting("used with deblend"),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.errors import InputError
+from psfmatch_cli.widths import FWHM_RANGE, is_width
 
 if TYPE_CHECKING:
     from psfmatch_cli.psfex import PsfexModel
@@ -40,15 +41,36 @@ class Psf:
         Raises
         ------
         InputError
-            If the image has no positive sum or is not two-dimensional.
+            If the image has no positive sum or is not two-dimensional, is constant, or has no plausible width.
         """
         image = np.array(image, dtype=np.float64)
         if image.ndim != 2 or not np.isfinite(image).all() or image.sum() <= 0:
             raise InputError(f"a PSF image ({origin}) must be two-dimensional and finite with a positive sum")
         y, x = np.unravel_index(np.argmax(image), image.shape)
         half = min(y, x, image.shape[0] - 1 - y, image.shape[1] - 1 - x)
+        if image.min() == image.max():
+            raise InputError(f"a PSF image ({origin}) must have a peak, this one is constant")
         image = image[y - half : y + half + 1, x - half : x + half + 1]
-        return cls(image / image.sum(), origin)
+        return cls(image / image.sum(), origin).checked()
+
+    def checked(self) -> Psf:
+        """Itself.
+
+        Raises
+        ------
+        InputError
+            If the image does not fall to half of its peak, which must be its middle pixel, within a plausible width.
+        """
+        middle = self.image.shape[0] // 2
+        peak = self.image[middle, middle]
+        ends = (*self.image[middle, [0, -1]], *self.image[[0, -1], middle])
+        if not (peak > 0 and max(ends) < 0.5 * peak and is_width(self.fwhm)):
+            raise InputError(
+                f"a PSF image ({self.origin}) must fall from a peak in its middle to below half of that, with a FWHM "
+                f"of {FWHM_RANGE} pixels; this one of {self.image.shape[1]} x {self.image.shape[0]} pixels does not: "
+                "give the FWHM instead"
+            )
+        return self
 
     @property
     def fwhm(self) -> float:

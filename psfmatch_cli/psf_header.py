@@ -7,17 +7,24 @@ in pixels nor in arcsec is not used.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from psfmatch_cli.facts import Fact
-from psfmatch_cli.keywords import Cards
+from psfmatch_cli.keywords import Cards, Found
+from psfmatch_cli.widths import FWHM_LIMITS, is_width
+
+log = logging.getLogger(__name__)
 
 #: FWHMs, pixels, that an image of stars has.
 PLAUSIBLE_PIXELS = (0.8, 40.0)
 #: And arcsec, from a diffraction limit to small lenses.
 PLAUSIBLE_ARCSEC = (0.02, 60.0)
+
+#: Numbers that are a width in one unit or the other; beyond, a card is nonsense in any.
+_CONCEIVABLE = (PLAUSIBLE_ARCSEC[0], max(FWHM_LIMITS[1], PLAUSIBLE_ARCSEC[1]))
 
 _ARCSEC_WORDS = re.compile(r"arc-?\s?sec|\basec\b|\"|\bseconds? of arc", re.I)
 _PIXEL_WORDS = re.compile(r"\bpix(el)?s?\b|\bpx\b", re.I)
@@ -28,8 +35,10 @@ _KNOWN: dict[tuple[str, str], Literal["pix", "arcsec"]] = {
 }
 
 
-def stated_fwhm(cards: Cards, pixel_scale: float | None, layout: str = "plain") -> Fact | None:
-    """FWHM of a header, pixels, or None.
+def stated_fwhm(
+    cards: Cards, pixel_scale: float | None, layout: str = "plain", where: str = "the header"
+) -> Fact | None:
+    """FWHM of a header, pixels, or None; of a number that no PSF has a warning is given.
 
     Parameters
     ----------
@@ -38,18 +47,32 @@ def stated_fwhm(cards: Cards, pixel_scale: float | None, layout: str = "plain") 
         Arcsec per pixel; without it a FWHM in arcsec cannot be used.
     layout : str
         Name of the layout: surveys have customs of their own.
+    where : str
+        Name of the exposure, for messages.
     """
     for name in cards.names("fwhm"):
         found = Cards(cards.header, {"fwhm": name}).number("fwhm")
         if found is None:
             continue
+        if not _within(found.value, _CONCEIVABLE):
+            log.warning("%s: %s is no width of a PSF; it is not used", where, f"{found.source} = {found.value:g}")
+            continue
         unit = _KNOWN.get((layout, name)) or fwhm_unit(name, found.value, card_comment(cards.header, name), pixel_scale)
-        if unit == "pix":
-            return Fact(found.value, found.source, "pix")
-        if unit == "arcsec" and pixel_scale is not None:
-            source = f"{found.source}, {found.value:g} arcsec at {pixel_scale:.4g} arcsec/pixel"
-            return Fact(found.value / pixel_scale, source, "pix")
+        if unit is None or (unit == "arcsec" and pixel_scale is None):
+            continue
+        fact = _in_pixels(found, pixel_scale if unit == "arcsec" else None)
+        if is_width(fact.value):
+            return fact
+        log.warning("%s: %s is %.4g pixels, no width of a PSF; it is not used", where, fact.source, fact.value)
     return None
+
+
+def _in_pixels(found: Found, pixel_scale: float | None) -> Fact:
+    """The FWHM in pixels: as it is, or with the pixel scale if it is in arcsec."""
+    if pixel_scale is None:
+        return Fact(found.value, found.source, "pix")
+    source = f"{found.source}, {found.value:g} arcsec at {pixel_scale:.4g} arcsec/pixel"
+    return Fact(found.value / pixel_scale, source, "pix")
 
 
 def card_comment(header: Mapping[str, Any], name: str) -> str:

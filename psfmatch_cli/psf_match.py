@@ -49,6 +49,8 @@ class Pair:
         The science exposure with the detections in its mask.
     own_sources : bool
         Whether the caller gave the sources.
+    same_noise : bool
+        Whether both are copies of one image.
     """
 
     registered: Registered
@@ -57,6 +59,7 @@ class Pair:
     sources: Table | None
     marked: Exposure
     own_sources: bool
+    same_noise: bool = False
 
 
 @dataclass(frozen=True)

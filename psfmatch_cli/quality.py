@@ -40,7 +40,6 @@ class Subject:
     difference : MaskedImage
         As it is written.
     science : Exposure
-        With the detections in its mask.
     kernel : MatchingKernel
     convolved : str
         ``"template"`` or ``"science"``.
@@ -104,7 +103,7 @@ class Quality:
 
 def assess(subject: Subject, config: QualityConfig) -> Quality:
     """Quality of a difference."""
-    sample = sample_sky(subject.difference, subject.science.masked_image)
+    sample = sample_sky(subject.difference)
     in_fit, held_out, rejected = (_stars(subject, sample, status) for status in ("used", "unused", "rejected"))
     cells = quality_cells(subject.difference.box, sample, [in_fit, held_out])
     sources = count_sources(subject.difference, subject.science.wcs, _fwhm(subject)) if config.level == "full" else None

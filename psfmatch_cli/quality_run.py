@@ -31,7 +31,6 @@ def quality_of(
     ----------
     plan, fit, images : Plan, MatchResult, Difference
     science : Exposure
-        With the detections in its mask.
     widths : Widths
     sum_check : SumCheck
     settings : Settings

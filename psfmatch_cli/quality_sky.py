@@ -64,28 +64,27 @@ def robust_width(values: NDArray) -> float:
     return float(MAD_TO_SIGMA * np.median(np.abs(known - np.median(known))))
 
 
-def sample_sky(difference: MaskedImage, science: MaskedImage) -> SkySample:
+def sample_sky(difference: MaskedImage) -> SkySample:
     """Squares of the difference without unusable pixels and, where enough are left, without sources.
 
     Parameters
     ----------
     difference : MaskedImage
-    science : MaskedImage
-        On the same pixels; its DETECTED planes are the sources.
+        Its DETECTED planes are the sources.
     """
     height, width = difference.shape
     n = N_CELLS * N_SQUARES
     side = max(1, min(SQUARE, height // n, width // n))
     rows, columns = (((np.arange(n) + 0.5) * length / n - side / 2).astype(int) for length in (height, width))
     places = [np.s_[y : y + side, x : x + side] for y in rows for x in columns]
-    image, variance, mask, sources = (
+    image, variance, mask = (
         np.stack([plane[place] for place in places])
-        for plane in (difference.image, difference.variance, difference.mask, science.mask)
+        for plane in (difference.image, difference.variance, difference.mask)
     )
     usable = (mask & difference.bits([p for p in BAD_PLANES if p in difference.planes])) == 0
     usable &= np.isfinite(image) & (variance > 0)
-    detected = [p for p in DETECTED_PLANES if p in science.planes]
-    free = usable & ((sources & science.bits(detected)) == 0)
+    detected = [p for p in DETECTED_PLANES if p in difference.planes]
+    free = usable & ((mask & difference.bits(detected)) == 0)
     sky = free if np.count_nonzero(free) > LEAST_FREE * free.size else usable
     with np.errstate(invalid="ignore", divide="ignore"):
         z = np.where(sky, image / np.sqrt(variance), np.nan)

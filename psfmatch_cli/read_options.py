@@ -12,6 +12,7 @@ from psfmatch_cli.instruments import LAYOUTS
 from psfmatch_cli.keywords import QUANTITIES
 from psfmatch_cli.layouts import VarianceKind
 from psfmatch_cli.masks import PLANE_NAME
+from psfmatch_cli.widths import FWHM_RANGE, is_width
 from psfmatch_cli.zero_points import PLAUSIBLE
 
 
@@ -37,7 +38,7 @@ class ReadOptions:
     sky_level, pedestal : float, optional
         Counts of sky that were subtracted, and counts that are not light.
     fwhm : float, optional
-        Of the PSF, pixels.
+        Of the PSF, pixels, within `psfmatch_cli.widths.FWHM_LIMITS`.
     psf : str or Path, optional
         Image of the PSF, or a PSFEx model.
     exposure_time : float, optional
@@ -78,7 +79,9 @@ class ReadOptions:
         self._check_names()
 
     def _check_numbers(self) -> None:
-        for name in ("gain", "fwhm", "exposure_time"):
+        if self.fwhm is not None and not is_width(self.fwhm):
+            raise UsageError(f"fwhm must be a number of pixels from {FWHM_RANGE}, got {self.fwhm}")
+        for name in ("gain", "exposure_time"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{name} must be a positive number, got {value}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,10 @@ from numpy.typing import NDArray
 
 from psfmatch_cli.basis import NEARLY_EQUAL
 from psfmatch_cli.config import WarpConfig
-from psfmatch_cli.errors import FwhmError
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.header_fwhm import check_header_fwhm, header_fwhm
 from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf, gaussian_psf
+from psfmatch_cli.widths import check_fwhms
 
 if TYPE_CHECKING:
     from psfmatch_cli.alignment import Alignment
@@ -76,7 +75,7 @@ def register(
     """
     from psfmatch_cli.align import align
 
-    alignment = align(template, science, config, do_warping)
+    alignment = align(template, science, config, do_warping, threads=threads)
     grids = alignment.grids
     if alignment.pixel_map is None:
         if template.xy0 != science.xy0:
@@ -125,7 +124,7 @@ class Widths:
         Raises
         ------
         FwhmError
-            If one that was given is not a positive number, or both.
+            If one that was given is no width of a PSF, or both.
         """
         _check_given({"template": template_fwhm, "science": science_fwhm})
         first, first_from = fwhm_of(template, template_fwhm, "template")
@@ -144,13 +143,13 @@ def fwhm_of(exposure: Exposure, given: float | None, role: str) -> tuple[float |
     Raises
     ------
     FwhmError
-        If the given one is not a positive number.
+        If the given one is no width of a PSF.
     """
     _check_given({role: given})
     if given is not None:
         return float(given), "given"
     if exposure.psf is not None:
-        return exposure.psf.fwhm, f"PSF, {exposure.psf.origin}"
+        return exposure.psf.checked().fwhm, f"PSF, {exposure.psf.origin}"
     from psfmatch_cli.psf_measure import measure_psf
 
     measured = measure_psf(exposure)
@@ -182,15 +181,8 @@ def fwhm_of(exposure: Exposure, given: float | None, role: str) -> tuple[float |
 
 
 def _check_given(fwhms: dict[str, float | None]) -> None:
-    """Refuse FWHMs that are not positive numbers; all that are wrong in one message."""
-    wrong = {role: fwhm for role, fwhm in fwhms.items() if fwhm is not None and not 0 < fwhm < math.inf}
-    if not wrong:
-        return
-    roles, values = " and the ".join(wrong), " and ".join(str(fwhm) for fwhm in wrong.values())
-    numbers = "positive numbers" if len(wrong) > 1 else "a positive number"
-    raise FwhmError(
-        f"the FWHM of the {roles} image must be {numbers} of pixels, got {values}; leave it out to have it measured"
-    )
+    """Refuse FWHMs that no PSF has, by role."""
+    check_fwhms({f"{role} image": fwhm for role, fwhm in fwhms.items()}, "; leave it out to have it measured")
 
 
 def psf_of(exposure: Exposure, fwhm: float | None, origin: str) -> Psf | None:

@@ -22,9 +22,10 @@ from psfmatch_cli.errors import InputError, MissingPsfError, UsageError
 from psfmatch_cli.exposure import DETECTED_PLANES, Exposure, MaskedImage
 from psfmatch_cli.extract import extract_peaks, one_of_each, refind_peaks
 from psfmatch_cli.peaks import Peaks, grow, make_peaks, number_footprints
-from psfmatch_cli.psf import Psf, moffat_psf
+from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf, moffat_psf
 from psfmatch_cli.psf_measure import measure_psf
 from psfmatch_cli.threshold import Smoothed, Threshold, set_threshold, smooth_pixels
+from psfmatch_cli.widths import FWHM_LIMITS, is_width
 
 log = logging.getLogger(__name__)
 
@@ -197,11 +198,12 @@ class _Seeker:
 def _width_of_psf(exposure: Exposure, given: float | None, pixels: SkyPixels) -> tuple[float, str, Psf | None]:
     """Gaussian sigma of the PSF, where it came from, and the PSF if more than its width is known."""
     if given is not None:
-        if not 0 < given < np.inf:
-            raise UsageError(f"psf_sigma must be a positive number of pixels, got {given}")
+        if not is_width(given * FWHM_PER_SIGMA):
+            low, high = (f"{limit / FWHM_PER_SIGMA:.3g}" for limit in FWHM_LIMITS)
+            raise UsageError(f"psf_sigma must be a number of pixels from {low} to {high}, got {given}")
         return float(given), "given", exposure.psf
     if exposure.psf is not None:
-        return exposure.psf.sigma, exposure.psf.origin, exposure.psf
+        return exposure.psf.checked().sigma, exposure.psf.origin, exposure.psf
     measured = measure_psf(exposure, pixels=pixels)
     if measured is None:
         raise MissingPsfError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from psfmatch_cli.archive import archived_filter, archived_fluxmag0, archived_ps
 from psfmatch_cli.detector import detector_terms
 from psfmatch_cli.errors import InputError
 from psfmatch_cli.facts import Fact, FileFacts
-from psfmatch_cli.fitsfile import list_hdus, parse_path, read_image
+from psfmatch_cli.fitsfile import ReadableHeader, list_hdus, parse_path, read_image
 from psfmatch_cli.keywords import QUANTITIES, Cards, Found, card_number
 from psfmatch_cli.layouts import origin_from_header
 from psfmatch_cli.opened import Opened
@@ -19,6 +20,7 @@ from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf, VaryingPsf, gaussian_psf
 from psfmatch_cli.psf_file import read_psf_file, read_psf_table
 from psfmatch_cli.psf_header import stated_fwhm
 from psfmatch_cli.units import parse_unit
+from psfmatch_cli.widths import is_width
 from psfmatch_cli.zero_points import header_zero_point
 
 
@@ -82,7 +84,7 @@ def _stored_fluxmag0(opened: Opened) -> tuple[float, str] | None:
     if "zero_point" in opened.cards.named:
         return None
     archive = opened.archive
-    stored = archive.attached(opened.hdus[0].header, "PHOTOCALIB") if archive is not None else None
+    stored = archive.attached(ReadableHeader(opened.hdus[0].header), "PHOTOCALIB") if archive is not None else None
     if stored is not None:
         counts, source = archived_fluxmag0(stored), "attached PhotoCalib"
     else:
@@ -103,7 +105,7 @@ def _filter(opened: Opened) -> Fact | None:
     if opened.options.band is not None:
         return Fact(opened.options.band, "option")
     archive = opened.archive
-    stored = archive.attached(opened.hdus[0].header, "FILTER") if archive is not None else None
+    stored = archive.attached(ReadableHeader(opened.hdus[0].header), "FILTER") if archive is not None else None
     name = archived_filter(stored) if stored is not None else None
     if name is not None:
         return Fact(name, "attached FilterLabel")
@@ -125,7 +127,7 @@ def _filter_of_wheels(cards: Cards) -> Fact | None:
 def _fwhm(opened: Opened) -> Fact | None:
     """FWHM that a header states, pixels; never that of a PSF image."""
     scale = None if opened.geometry is None else opened.geometry.pixel_scale
-    found = stated_fwhm(opened.cards, scale, opened.layout.name)
+    found = stated_fwhm(opened.cards, scale, opened.layout.name, opened.where)
     if found is None and "fwhm" in opened.cards.named:
         raise InputError(
             f"{opened.where}: the card {opened.cards.named['fwhm']}, named for the FWHM, is no plausible width in "
@@ -133,7 +135,7 @@ def _fwhm(opened: Opened) -> Fact | None:
         )
     if found is None and opened.archive is not None:
         sigma = archived_psf_sigma(opened.archive)
-        if sigma is not None:
+        if sigma is not None and is_width(FWHM_PER_SIGMA * sigma):
             return Fact(FWHM_PER_SIGMA * sigma, f"attached statistics, PSF sigma {sigma:.4g} px", "pix")
     return found
 
@@ -155,29 +157,34 @@ def stated_psf(opened: Opened, fwhm: Fact | None) -> Psf | None:
     if "fwhm" in opened.cards.named and fwhm is not None:
         return gaussian_psf(fwhm.value, f"gaussian, FWHM of {fwhm.source}")
     if opened.planes.psf is not None:
-        return _varying_psf(opened) or _psf_extension(read_image(opened.hdus, opened.planes.psf, opened.source.path))
+        image = read_image(opened.hdus, opened.planes.psf, opened.source.path)
+        return _varying_psf(opened) or _psf_extension(image, opened.where)
     if "psf" in opened.companions:
         return read_psf_file(opened.companions["psf"].file, opened.shape, scale, opened.where)
     archive = opened.archive
-    stored = archive.attached(opened.hdus[0].header, "PSF") if archive is not None else None
+    stored = archive.attached(ReadableHeader(opened.hdus[0].header), "PSF") if archive is not None else None
     return None if stored is None else archived_psf(archive, stored, str(opened.source.path))
 
 
 def _varying_psf(opened: Opened) -> VaryingPsf | None:
     """The PSF of the table that stands beside the PSF extension of our own files, or None."""
-    index = next((hdu.index for hdu in list_hdus(opened.hdus) if hdu.name == "PSF_DATA"), None)
+    listed = list_hdus(opened.hdus)
+    beside = listed[opened.planes.psf]
+    key = f"{beside.name}_DATA", beside.version
+    index = next((hdu.index for hdu in listed if (hdu.name, hdu.version) == key), None)
     if index is None:
         return None
     model = read_psf_table(opened.hdus, index, opened.source)
     return VaryingPsf.from_model(model, opened.shape, "PSF_DATA extension", origin_from_header(opened.cards.header))
 
 
-def _psf_extension(image: Any) -> Psf:
+def _psf_extension(image: Any, where: str) -> Psf:
     """Psf of a PSF extension; one that is already centred and normalised is not touched."""
-    image = image.astype(np.float64)
-    if image.shape[0] == image.shape[1] and image.shape[0] % 2 == 1 and abs(image.sum() - 1.0) < 1e-6:
-        return Psf(image, "PSF extension")
-    return Psf.from_image(image, "PSF extension")
+    image, name = image.astype(np.float64), f"PSF extension of {where}"
+    square = image.ndim == 2 and image.shape[0] == image.shape[1] and image.shape[0] % 2 == 1
+    ready = square and abs(image.sum() - 1.0) < 1e-6
+    psf = Psf(image, name).checked() if ready else Psf.from_image(image, name)
+    return replace(psf, origin="PSF extension")
 
 
 def file_facts(opened: Opened, quantities: dict[str, Fact], psf: Psf | None) -> FileFacts:

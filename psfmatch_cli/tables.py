@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from psfmatch_cli.errors import InputError, OutputError, UsageError
+from psfmatch_cli.inputs import check_regular
 from psfmatch_cli.outputs import Card, atomic_path, card_value
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def read_table(path: str | Path) -> Table:
     from astropy.io import fits
     from astropy.table import Table
 
-    from psfmatch_cli.fitsfile import describe_hdus, find_hdu, open_fits, parse_path, read_data
+    from psfmatch_cli.fitsfile import describe_hdus, find_hdu, list_hdus, open_fits, parse_path, read_data, reading_fits
 
     where = parse_path(path)
     kind = table_format(where.path)
@@ -62,14 +63,14 @@ def read_table(path: str | Path) -> Table:
     with open_fits(where.path) as hdus:
         tables = [index for index, hdu in enumerate(hdus) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
         # An LDAC file of SExtractor has the header of the image in a table of its own, before the sources.
-        index = next((index for index in tables if hdus[index].name != "LDAC_IMHEAD"), None)
+        names = [hdu.name for hdu in list_hdus(hdus)]
+        index = next((index for index in tables if names[index] != "LDAC_IMHEAD"), None)
         if where.hdu is not None:
             index = find_hdu(hdus, where.hdu, where.path)
         if index not in tables:
             raise InputError(f"{where}: no table there; the file has {describe_hdus(hdus)}")
         read_data(hdus, index, where.path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with reading_fits(where.path, f"HDU {index} cannot be read, the file seems damaged"):
             return Table.read(hdus[index], format="fits", mask_invalid=False, character_as_bytes=False)
 
 
@@ -77,8 +78,7 @@ def _read_text_table(path: Path, kind: str) -> Table:
     from astropy.io.ascii import InconsistentTableError
     from astropy.table import Table
 
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    check_regular(path, "a table")
     try:
         table = Table.read(path, format=kind)
     except (InconsistentTableError, ValueError, OSError) as error:
@@ -127,6 +127,37 @@ def write_table(path: str | Path, table: Table, *, cards: Iterable[Card] = (), o
                 copy.write(temporary, format=kind)
         except (ValueError, TypeError) as error:
             raise OutputError(f"{path}: the table cannot be stored ({error})") from error
+
+
+def stack_tables(tables: Mapping[str, Table], column: str) -> Table:
+    """Tables one below the other.
+
+    Parameters
+    ----------
+    tables : mapping of str to Table
+        At least one.
+    column : str
+        Name of a first column with the key of each row's table.
+
+    Returns
+    -------
+    Table
+        What a table does not have is NaN, -1, False or empty; of the meta values, those that all tables share.
+    """
+    from astropy.table import vstack
+
+    marked = []
+    for key, table in tables.items():
+        marked.append(table.copy())
+        marked[-1].add_column(np.full(len(table), key), name=column, index=0)
+    stacked = vstack(marked, metadata_conflicts="silent")
+    for name in stacked.colnames:
+        values = stacked[name]
+        if hasattr(values, "mask"):
+            stacked[name] = values.filled({"f": np.nan, "i": -1, "b": False}.get(values.dtype.kind, ""))
+    first, *others = (table.meta for table in tables.values())
+    stacked.meta = {key: value for key, value in first.items() if all(meta.get(key) == value for meta in others)}
+    return stacked
 
 
 def table_hdu(table: Table, name: str | None = None, cards: Iterable[Card] = ()) -> BinTableHDU:

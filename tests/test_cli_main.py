@@ -13,7 +13,7 @@ import pytest
 
 from conftest import FWHMS
 from psfmatch_cli import cli
-from psfmatch_cli.cli.exits import INTERRUPTED, TERMINATED, outcome
+from psfmatch_cli.cli.exits import INTERRUPTED, outcome
 from psfmatch_cli.cli.options import SETTING_OF, SectionedOption
 from psfmatch_cli.errors import FitError, InputError, NoCandidatesError, OutputError, RegistrationError, UsageError
 from psfmatch_cli.metadata import TaskMetadata
@@ -48,7 +48,7 @@ def test_the_list_of_commands(psfmatch):
     out = psfmatch("--help").out
     assert all(f"\n  {name} " in out for name in cli.COMMANDS)
     assert "Exit status" in out
-    assert f"{INTERRUPTED}  interrupted; {TERMINATED}: " in out
+    assert f"{INTERRUPTED}  interrupted (Ctrl-C); 129, 143: " in out
 
 
 @pytest.mark.parametrize("name", list(all_commands()))
@@ -73,12 +73,20 @@ def test_every_option_has_a_help_text_with_its_default(name):
 def test_defaults_in_the_help_are_those_of_the_settings(name):
     settings = Settings()
     said = {"sigma": "10", "kernel_size": "from", "kernel_order": "auto", "background_order": "auto", "threads": "1"}
-    said |= {"fit_background": "fit", "normalize": "science", "adapt": "adapt", "strict": "no-strict"}
+    said |= {
+        "fit_background": "fit",
+        "normalize": "science",
+        "adapt": "adapt",
+        "strict": "no-strict",
+        "allow_identical": "no-allow-identical",
+        "decorrelate": "no-decorrelate",
+    }
     said["register"] = settings.warp.registration
     said["bad_planes"] = ",".join(settings.candidates.bad_mask_planes)
     said["mask_policy"] = policy = settings.candidates.mask_policy
     values = {"from": None, "auto": None, "fit": True, "10": 10.0, "1": 1, policy: policy}
     values |= {"science": "science", "adapt": True, "no-strict": False}
+    values |= {"no-allow-identical": False, "no-decorrelate": False}
     for option in command_of(name).params:
         if option.name in SETTING_OF:
             text = said[option.name]
@@ -109,8 +117,8 @@ def test_help_and_usage_errors_come_before_any_heavy_import():
         (["subtract", "a", "b", "-o", "c.fits", "--convolve", "both"], "'both' is not one of"),
         (["subtract", "a", "b", "-o", "c.fits", "--preset", "v24"], "'v24' is not one of 'default', 'v23', 'head'"),
         (["subtract", "a", "b", "-o", "c.fits", "--template-gain", "high"], "'high' is not a valid float"),
-        (["subtract", "a", "b", "-o", "c.fits", "--template-fwhm", "0"], "0 is not a positive number"),
-        (["detect", "a", "-o", "c.fits", "--psf-sigma", "nan"], "nan is not a positive number"),
+        (["subtract", "a", "b", "-o", "c.fits", "--template-fwhm", "0"], "0 is not from 0.5 to 100 pixels"),
+        (["detect", "a", "-o", "c.fits", "--psf-sigma", "nan"], "nan is not from 0.212 to 42.5 pixels"),
     ],
 )
 def test_usage_errors_are_one_line_and_exit_2(arguments, expected, psfmatch):
@@ -173,7 +181,7 @@ def test_a_reader_that_goes_away_is_no_error(environment):
     assert done.returncode in (0, 1)  # 0 if all was written before the pipe closed
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_leaves_no_product_and_no_temporary_file(number, status, tmp_path, pair_folder, environment):
     """The process is stopped while its temporary folder is there, which a slow write makes certain."""
     code = (
@@ -209,7 +217,7 @@ def test_main_ends_the_process_with_the_status(monkeypatch):
 def test_the_installed_command_is_this_one():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     module, _, name = project["project"]["scripts"]["psfmatch"].partition(":")
-    assert getattr(import_module(module), name) is cli.main
+    assert getattr(import_module(module), name) is import_module("psfmatch_cli.__main__").main
     assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "psfmatch_cli.version.__version__"}
 
 

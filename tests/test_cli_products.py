@@ -69,11 +69,11 @@ def test_the_record_of_a_failed_run_may_be_replaced_but_no_other(tmp_path):
 
 def test_all_products_appear_together_and_the_main_one_last(tmp_path, monkeypatch):
     order = []
-    replace = Path.replace
-    monkeypatch.setattr(Path, "replace", lambda self, target: (order.append(target.name), replace(self, target)))
+    link = os.link
+    monkeypatch.setattr(os, "link", lambda new, target: (order.append(Path(target).name), link(new, target)))
     (tmp_path / "sub").mkdir()
     outputs = {"kernel": tmp_path / "sub" / "k", "matched image": None, "difference": tmp_path / "d"}
-    with transaction(outputs) as names:
+    with transaction(outputs, overwrite=False) as names:
         assert set(names) == {"kernel", "difference"}
         for name in names.values():
             name.write_text("new")
@@ -88,7 +88,7 @@ def test_a_failure_leaves_the_old_files_and_no_litter(error, tmp_path):
     (tmp_path / "d").write_text("old")
 
     def write():
-        with transaction({"kernel": tmp_path / "k", "difference": tmp_path / "d"}) as names:
+        with transaction({"kernel": tmp_path / "k", "difference": tmp_path / "d"}, overwrite=True) as names:
             names["difference"].write_text("new")
             raise error
 
@@ -100,7 +100,7 @@ def test_a_failure_leaves_the_old_files_and_no_litter(error, tmp_path):
 
 def test_a_full_disk_is_an_output_error(tmp_path):
     def write():
-        with transaction({"difference": tmp_path / "d"}):
+        with transaction({"difference": tmp_path / "d"}, overwrite=False):
             raise OSError(28, "No space left on device")
 
     with pytest.raises(OutputError, match="cannot be written: No space left on device"):
@@ -110,7 +110,7 @@ def test_a_full_disk_is_an_output_error(tmp_path):
 def test_a_link_stays_a_link_to_the_replaced_file(tmp_path):
     (tmp_path / "real").write_text("old")
     (tmp_path / "link").symlink_to("real")
-    with transaction({"difference": tmp_path / "link"}) as names:
+    with transaction({"difference": tmp_path / "link"}, overwrite=True) as names:
         names["difference"].write_text("new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_text() == "new"

@@ -11,6 +11,9 @@ from psfmatch_cli import quality_flags as flags
 from psfmatch_cli.instruments import LAYOUTS
 from psfmatch_cli.io import read_exposure, write_exposure
 from psfmatch_cli.keywords import QUANTITIES
+from psfmatch_cli.layouts import Hdu
+from psfmatch_cli.mosaic import Chip
+from psfmatch_cli.mosaic_file import MosaicWriter
 from psfmatch_cli.psf import gaussian_psf
 
 PAGE = "\n".join(sections(GUIDE / "reference" / "layouts.rst").values())
@@ -24,6 +27,12 @@ def test_every_layout_has_a_row_in_the_order_of_the_search():
 COLUMNS = ("image", "mask", "variance", "psf", "gain", "saturation", "pixel_scale", "zero_point")
 #: What the page says of each column that a made file fills, and what is said of the file that was read.
 FOUND = {
+    "mosaic": {
+        "image": ("first chip", "HDU 1 (N4)"), "mask": ("_MASK", "HDU 2 (N4_MASK)"),
+        "variance": ("_VARIANCE", "HDU 3 (N4_VARIANCE)"), "psf": ("_PSF", "PSF extension"),
+        "saturation": ("its mask, plane SAT", "HDU 2"), "pixel_scale": ("the chip", "WCS"),
+        "zero_point": ("FLUXMAG0", "header FLUXMAG0"),
+    },
     "lsst": {
         "image": ("IMAGE", "IMAGE"), "mask": ("MASK", "MASK"), "variance": ("VARIANCE", "VARIANCE"),
         "psf": ("PSF", "PSF extension"), "saturation": ("MASK", "mask"), "pixel_scale": ("IMAGE", "WCS"),
@@ -72,11 +81,18 @@ def lsst_file(folder):
     return folder / "lsst.fits"
 
 
+def mosaic_file(folder):
+    """The same as the chip N4 of a mosaic."""
+    with MosaicWriter(folder / "mosaic.fits") as file:
+        file.add_exposure(Chip("N4", 1, Hdu(0, {}, made.SHAPE), "0"), read_exposure(lsst_file(folder)))
+    return folder / "mosaic.fits"
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_plane_is_found_where_the_table_says(layout, tmp_path):
     row = next(row for row in rows(PAGE, "Layouts, in the order in which they are tried") if f"``{layout}``" == row[0])
     cells = dict(zip(COLUMNS, row[2:], strict=True))
-    found = read_exposure({**ALL_FILES, "lsst": lsst_file}[layout](tmp_path))
+    found = read_exposure({**ALL_FILES, "lsst": lsst_file, "mosaic": mosaic_file}[layout](tmp_path))
     stated = {name: fact.source for name, fact in found.facts.quantities.items()}
     read = {**found.noise.sources, **stated, **found.facts.planes, "saturation": found.noise.sources["saturation"]}
     if "gain" not in read and found.noise.origin == "gain":

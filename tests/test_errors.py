@@ -153,17 +153,20 @@ def test_a_psf_that_is_needed_and_not_there():
     [
         (
             (-1.0, 0.0),
-            "the FWHM of the template and the science image must be positive numbers of pixels, got -1.0 and",
+            "the FWHM of the template image and the science image must be numbers of pixels from 0.5 to 100, got -1.0",
         ),
-        ((0.0, 3.0), "the FWHM of the template image must be a positive number of pixels, got 0.0; leave it out"),
-        ((3.0, float("nan")), "the FWHM of the science image must be a positive number of pixels, got nan"),
+        (
+            (0.0, 3.0),
+            "the FWHM of the template image must be a number of pixels from 0.5 to 100, got 0.0; leave it out",
+        ),
+        ((3.0, float("nan")), "the FWHM of the science image must be a number of pixels from 0.5 to 100, got nan"),
     ],
 )
 def test_fwhms_that_are_no_widths(pair, fwhms, text):
     with pytest.raises(errors.FwhmError, match=text) as caught:
         subtracted(pair, pair[2], fwhms)
     assert caught.value.exit_code == 2
-    with pytest.raises(errors.FwhmError, match="FWHM must be a positive number of pixels"):
+    with pytest.raises(errors.FwhmError, match=r"must be .* of pixels from 0\.5 to 100"):
         ImagePsfMatchTask().make_kernel_basis_list(*fwhms)
 
 

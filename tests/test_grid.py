@@ -73,6 +73,16 @@ def test_scale_ratio_is_template_over_science_pixel():
     assert compare_grids(*pair({"scale": 0.2}, {"scale": 0.5}), 1e-3).scale_ratio == pytest.approx(0.4, rel=1e-4)
 
 
+@pytest.mark.parametrize(("scale", "allowed"), [(29.0, True), (31.0, False), (1 / 29, True), (1 / 31, False)])
+def test_pixels_that_cannot_show_the_same_stars_are_an_error(scale, allowed):
+    images = pair({"scale": 0.5 * scale}, {"scale": 0.5})
+    if allowed:
+        assert compare_grids(*images, 1e-3).scale_ratio == pytest.approx(scale, rel=1e-3)
+    else:
+        with pytest.raises(RegistrationError, match=r"one pixel of science covers .* their WCSs cannot both be right"):
+            compare_grids(*images, 1e-3)
+
+
 def test_small_template_between_the_samples_is_found():
     comparison = compare_grids(*pair({"shift": (50.0, 30.0)}, {}, (3, 3), (1000, 1000)), 1e-3)
     assert comparison.overlap_fraction == pytest.approx(9e-6, rel=0.01)
@@ -145,8 +155,8 @@ def test_without_a_wcs_equal_boxes_count_as_aligned(with_wcs, caplog):
     assert bool(caplog.records) == with_wcs
 
 
-@pytest.mark.parametrize(("shape", "xy0"), [((100, 160), (0, 0)), (SHAPE, (3, 0))])
-def test_without_a_wcs_other_boxes_are_an_error(shape, xy0):
+@pytest.mark.parametrize(("shape", "xy0"), [((100, 160), (0, 0)), ((100, 160), (3, 0))])
+def test_without_a_wcs_other_sizes_are_an_error(shape, xy0):
     with pytest.raises(RegistrationError, match=r"no celestial WCS in template and science.*--register asterisms"):
         compare_grids(blank(shape, None, xy0=xy0, name="template"), blank(SHAPE, None, name="science"), 1e-3)
 
@@ -158,3 +168,15 @@ def test_jacobian_of_a_turned_and_scaled_grid():
     np.testing.assert_allclose(np.linalg.det(found), 4.0, rtol=1e-4)
     np.testing.assert_allclose(found[0, 0], 2 * np.cos(np.radians(10)), rtol=1e-4)
     assert found.shape == (2, 2)
+
+
+@pytest.mark.parametrize("with_wcs", [False, True])
+def test_without_a_wcs_other_origins_are_a_warning_where_sizes_are_equal(with_wcs, caplog):
+    template = blank(SHAPE, None, xy0=(3, 0), name="template")
+    science = blank(SHAPE, make_wcs(SHAPE) if with_wcs else None, name="science")
+    if with_wcs:
+        with pytest.raises(RegistrationError, match="no celestial WCS in template, and the pixel grids differ"):
+            compare_grids(template, science, 1e-3)
+        return
+    assert compare_grids(template, science, 1e-3).same
+    assert "number the pixels from (3, 0) (template) and (0, 0) (science)" in caplog.text

@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "psfmatch_cli"
-TYPES = {"errors", "exposure", "facts", "kernel", "psf", "psfex", "config", "version", "metadata"}
+TYPES = {"errors", "exposure", "facts", "kernel", "psf", "config", "version", "metadata"} | {
+    "psfex",
+    "strict_json",
+    "widths",
+    "arrays",
+}
 FILES = {
     "io",
     "kernel_io",
@@ -14,10 +19,14 @@ FILES = {
     "tables",
     "regions",
     "fitsfile",
+    "fitsscan",
+    "unpack",
     "fitswrite",
     "header_cards",
     "outputs",
     "layouts",
+    "mosaic",
+    "mosaic_file",
     "instruments",
     "masks",
     "quality_flags",
@@ -31,9 +40,16 @@ FILES = {
     "psf_file",
     "wcs_header",
     "provenance",
+    "interrupts",
+    "folder_lock",
+    "staging",
+    "publish",
+    "transaction",
 }
 #: What headers and arrays mean, and what makes up for what a file lacks.
 AIDS = {
+    "inputs",
+    "memory",
     "noise",
     "defects",
     "detector",

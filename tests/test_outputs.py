@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from psfmatch_cli.errors import OutputError, UsageError
-from psfmatch_cli.outputs import atomic_path, check_distinct, check_output, provenance_cards, settings_digest, to_json
+from psfmatch_cli.outputs import atomic_path, check_distinct, check_output, provenance_cards, settings_digest
 
 
 def write(target, text, overwrite=False, then=lambda: None):
@@ -139,10 +139,3 @@ def test_provenance_names_program_inputs_settings_and_values():
 def test_settings_digest_depends_on_the_values_and_not_on_their_order():
     assert settings_digest({"a": 1, "b": 2.0}) == settings_digest({"b": 2.0, "a": 1})
     assert settings_digest({"a": 1}) != settings_digest({"a": 2})
-
-
-def test_json_of_numpy_values_and_paths(tmp_path):
-    value = {"n": np.int32(3), "x": np.array([1.5, np.inf]), "p": tmp_path, "s": {"b", "a"}}
-    assert to_json(value) == f'{{"n": 3, "x": [1.5, Infinity], "p": "{tmp_path}", "s": ["a", "b"]}}'
-    with pytest.raises(TypeError, match="object cannot be stored as JSON"):
-        to_json(object())

@@ -51,6 +51,31 @@ def test_an_image_without_light_is_no_psf(image):
         Psf.from_image(image)
 
 
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [
+        (np.ones((25, 25)), "must have a peak, this one is constant"),
+        (np.full((25, 25), 0.7), r"a PSF image \(file p.fits\) must have a peak"),
+        (1 + np.eye(5) * np.outer([0, 0, 1, 0, 0], [0, 0, 1, 0, 0]), "to below half of that"),
+        (np.pad(np.ones((1, 1)), ((0, 4), (0, 4))), "one of 1 x 1 pixels does not"),
+        (gaussian_psf(99.0).image, None),
+        (gaussian_psf(103.0).image, "with a FWHM of 0.5 to 100 pixels"),
+    ],
+)
+def test_an_image_without_a_peak_in_it_is_no_psf(image, text):
+    if text is None:
+        assert Psf.from_image(image).fwhm == pytest.approx(99.0, rel=1e-3)
+        return
+    with pytest.raises(InputError, match=text):
+        Psf.from_image(image, "file p.fits")
+
+
+def test_a_psf_that_was_made_by_hand_can_be_checked():
+    assert gaussian_psf(3.0).checked().fwhm == gaussian_psf(3.0).fwhm
+    with pytest.raises(InputError, match="must fall from a peak in its middle"):
+        Psf(-gaussian_psf(3.0).image).checked()
+
+
 def test_a_moffat_psf_has_its_width_and_profile():
     psf = moffat_psf(4.0, 3.0, "measured")
     assert psf.image.sum() == pytest.approx(1, abs=1e-12)

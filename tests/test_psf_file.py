@@ -10,7 +10,9 @@ import made_files as made
 from made_files import FWHM
 from psfmatch_cli.errors import InputError
 from psfmatch_cli.io import ReadOptions, read_exposure
+from psfmatch_cli.layouts import Hdu
 from psfmatch_cli.psf import FWHM_PER_SIGMA, gaussian_psf
+from psfmatch_cli.psf_file import matching_psf
 from psfmatch_cli.register import fwhm_of
 from psfmatch_cli.warp import warp
 
@@ -138,3 +140,21 @@ def test_a_headers_fwhm_is_converted_to_the_pixels_of_the_science_image(tmp_path
     fwhm, source = fwhm_of(warped, None, "template")
     assert fwhm == pytest.approx(3.0, rel=1e-3)
     assert source == "header FWHM, times 0.5 for the pixels of the science image"
+
+
+def test_the_psf_of_one_of_several_images(tmp_path):
+    model = made.psfex_file(tmp_path / "one.psf")
+    image = Hdu(3, {"EXTNAME": "N4"}, made.SHAPE)
+    assert matching_psf(model, image) == 1, "the only model is that of all images"
+    with fits.open(model, memmap=False) as hdus:
+        rows = hdus[1].data
+    for file, names in (("named.psf", ("S29", "N4")), ("alike.psf", ("PSF_DATA", "PSF_DATA"))):
+        made.save(tmp_path / file, made.primary(), *(fits.BinTableHDU(rows, name=name) for name in names))
+    assert matching_psf(tmp_path / "named.psf", image) == 2
+    with pytest.raises(InputError, match="which of its 2 PSF models is that of which image"):
+        matching_psf(tmp_path / "alike.psf", image)
+    stars = [made.extension(np.ones((5, 5), np.float32), name) for name in ("N4", "S29")]
+    made.save(tmp_path / "images.fits", made.primary(), *stars)
+    assert matching_psf(tmp_path / "images.fits", image) == 1
+    with pytest.raises(InputError, match=r"images.fits: no image N9, though it belongs"):
+        matching_psf(tmp_path / "images.fits", Hdu(3, {"EXTNAME": "N9"}, made.SHAPE))

@@ -63,3 +63,18 @@ def test_surveys_have_customs_of_their_own():
 def test_a_named_card_is_the_only_one():
     cards = Cards(header(FWHM=(3.0, ""), OURS=(2.5, "pixels")), {"fwhm": "OURS"})
     assert stated_fwhm(cards, None).value == 2.5
+
+
+@pytest.mark.parametrize("value", [1e300, 1e6, 5e3, 1e-9])
+@pytest.mark.parametrize("comment", ["", "[pix] FWHM", "arcsec"])
+def test_a_number_that_no_psf_has_is_warned_of_and_not_used(value, comment, caplog):
+    cards = Cards(header(FWHM=(value, comment), SEEING=(1.2, "[arcsec]")))
+    found = stated_fwhm(cards, 0.4, where="a.fits")
+    assert found.value == pytest.approx(3.0)
+    if value < 1e30:  # beyond, a card counts as empty
+        assert f"a.fits: header FWHM = {value:g} is no width of a PSF; it is not used" in caplog.text
+
+
+def test_a_width_in_arcsec_that_is_none_in_pixels_is_not_used(caplog):
+    assert stated_fwhm(Cards(header(FWHM=(50.0, "arcsec"))), 0.1, where="a.fits") is None
+    assert "50 arcsec at 0.1 arcsec/pixel is 500 pixels, no width of a PSF" in caplog.text

@@ -19,7 +19,7 @@ def test_the_file_of_the_noise_and_its_kind(kind):
     [
         ({"gain": 0.0}, "gain must be a positive number, got 0.0"),
         ({"gain": float("nan")}, "gain must be a positive number, got nan"),
-        ({"fwhm": -1.0}, "fwhm must be a positive number"),
+        ({"fwhm": -1.0}, "fwhm must be a number of pixels from 0.5 to 100, got -1"),
         ({"read_noise": -1.0}, "read_noise must be 0 or a positive number"),
         ({"saturation": float("inf")}, "saturation must be a finite number"),
         ({"zero_point": float("nan")}, "zero_point must be a magnitude from -50 to 100, got nan"),

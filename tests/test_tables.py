@@ -5,7 +5,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from psfmatch_cli.errors import InputError, OutputError, UsageError
-from psfmatch_cli.tables import read_table, write_table
+from psfmatch_cli.tables import read_table, stack_tables, write_table
 
 SUFFIXES = [".fits", ".fit", ".fits.gz", ".ecsv", ".csv"]
 
@@ -116,3 +116,21 @@ def test_existing_files_and_columns_that_cannot_be_stored(tmp_path):
     with pytest.raises(OutputError, match=r"b.csv: the table cannot be stored"):
         write_table(tmp_path / "b.csv", Table({"stamp": np.zeros((2, 3, 3))}))
     assert not (tmp_path / "b.csv").exists()
+
+
+def test_stacked_tables_tell_where_each_row_is_from(tmp_path):
+    east = Table({"x": [1.0, 2.0], "ra": [150.0, 151.0], "name": ["a", "b"], "n": [3, 4], "flag": [True, False]})
+    west = Table({"x": [5.0]})
+    east.meta.update(threshold=10.0, sigma=1.5, unit="adu")
+    west.meta.update(threshold=10.0, sigma=1.7)
+    stacked = stack_tables({"E": east, "W": west}, "extension")
+    assert stacked.colnames == ["extension", "x", "ra", "name", "n", "flag"]
+    assert list(stacked["extension"]) == ["E", "E", "W"]
+    assert list(stacked["x"]) == [1.0, 2.0, 5.0]
+    assert np.isnan(stacked["ra"][2])
+    assert list(stacked[2]["name", "n", "flag"]) == ["", -1, False]
+    assert dict(stacked.meta) == {"threshold": 10.0}
+    assert east.colnames[0] == "x", "the input is unchanged"
+    for name in ("a.fits", "a.ecsv"):
+        write_table(tmp_path / name, stacked)
+        assert list(read_table(tmp_path / name)["extension"]) == ["E", "E", "W"]

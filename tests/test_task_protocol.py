@@ -37,6 +37,8 @@ SCALARS = {
     "spatialKernelSum": float,
     "convolvedExposure": str,
     "registrationOffsetPix": float,
+    "nSkyPixels": int,
+    "noiseCorrelation": float,
     "warped": bool,
     "templateFwhmPix": float,
     "scienceFwhmPix": float,

@@ -10,12 +10,15 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 import click
 
-from psfmatch_cli.cli.exits import Stopped, outcome, unwind_on_signals
+from psfmatch_cli.cli.console import printing
+from psfmatch_cli.cli.exits import outcome
 from psfmatch_cli.cli.plain_text import one_line
+from psfmatch_cli.interrupts import Stopped, close, unwind_on_signals
 from psfmatch_cli.version import __version__
 
 # Matrices here are small: several BLAS threads only get into each other's way (measured: 35 times slower solutions
@@ -50,7 +53,7 @@ Exit status:
   2    wrong option or setting
   3    no usable kernel candidates, or no solution
   4    the difference is bad, and --fail-on-quality was given
-  130  interrupted; 143: ended by a signal
+  130  interrupted (Ctrl-C); 129, 143: ended by SIGHUP, SIGTERM
 
 psfmatch COMMAND --help shows a line that runs.""",
 )
@@ -62,7 +65,26 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit status."""
     unwind_on_signals()
-    sys.exit(exit_status(sys.argv[1:] if arguments is None else list(arguments)))
+    try:
+        _open_standard_files()
+        status = exit_status(sys.argv[1:] if arguments is None else list(arguments))
+        close()
+    except Stopped as late:
+        close()
+        status = outcome(late)[0]
+    sys.exit(status)
+
+
+def _open_standard_files() -> None:
+    """Put a file that goes nowhere where the standard ones are closed, so that no product takes their number.
+
+    What a library writes to the number of stderr would end up in it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def exit_status(arguments: list[str]) -> int:
@@ -72,15 +94,31 @@ def exit_status(arguments: list[str]) -> int:
     """
     try:
         status = cli.main(arguments, prog_name="psfmatch", standalone_mode=False, obj=list(arguments))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of stdout has gone. The interpreter flushes once more at its end: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        with printing():
+            pass  # what click itself has printed
     except (Exception, KeyboardInterrupt, Stopped) as error:
-        if "--debug" in arguments:
-            for line in traceback.format_exc().splitlines():
-                click.echo(one_line(line), err=True)
-        status, message = outcome(error)
-        click.echo(f"psfmatch: error: {message}", err=True)
+        return _failed(error, arguments)
     return status if isinstance(status, int) else 0
+
+
+def _failed(error: BaseException, arguments: list[str]) -> int:
+    """Exit status after an error, which is told on stderr."""
+    _settle_stdout()
+    if isinstance(error, BrokenPipeError):
+        return 1  # the reader of stdout has gone, and needs no message
+    if "--debug" in arguments:
+        for line in traceback.format_exc().splitlines():
+            click.echo(one_line(line), err=True)
+    status, message = outcome(error)
+    with suppress(OSError):  # where stderr cannot be written either, the status is all that is left to tell
+        click.echo(f"psfmatch: error: {message}", err=True)
+    return status
+
+
+def _settle_stdout() -> None:
+    """The interpreter flushes stdout once more at its end: where that fails, let it go nowhere."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

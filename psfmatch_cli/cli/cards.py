@@ -117,8 +117,8 @@ def _compatible_cards(
     ]
 
 
-def history(command: str, arguments: list[str], settings: Settings, adaptations: Iterable[str] = ()) -> list[str]:
-    """HISTORY lines: the command line, the settings that are not the default, what was adapted to few candidates."""
+def history(command: str, arguments: list[str], settings: Settings) -> list[str]:
+    """HISTORY lines: the command line, and the settings that are not the default."""
     from psfmatch_cli.settings import Settings as All
     from psfmatch_cli.settings import keys, value_of
 
@@ -128,5 +128,9 @@ def history(command: str, arguments: list[str], settings: Settings, adaptations:
         for key in keys()
         if value_of(settings, key) != value_of(default, key)
     ]
-    adapted = [f"psfmatch adaptation: {text}" for text in adaptations]
-    return [f"psfmatch {__version__} {' '.join(arguments) or command}", *changed, *adapted]
+    return [f"psfmatch {__version__} {' '.join(arguments) or command}", *changed]
+
+
+def adaptation_history(adaptations: Iterable[str]) -> list[str]:
+    """HISTORY lines of what was adapted to few candidates."""
+    return [f"psfmatch adaptation: {text}" for text in adaptations]

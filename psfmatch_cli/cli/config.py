@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from psfmatch_cli.cli import options
+from psfmatch_cli.cli.console import printing, say
 from psfmatch_cli.cli.plain_text import one_line
 from psfmatch_cli.errors import InputError, UsageError
 
@@ -47,7 +48,7 @@ def show(names: tuple[str, ...], changed: bool, as_json: bool, **given: Any) -> 
     loaded = settings_of(given)
     rows = [row for row in _chosen(names) if not changed or _value(loaded, row) != row.default]
     if as_json:
-        click.echo(_json(rows, loaded))
+        say(_json(rows, loaded))
     else:
         _print_table([_cells(row, loaded) for row in rows])
 
@@ -63,7 +64,7 @@ def dump(**given: Any) -> None:
     from psfmatch_cli.cli.run import settings_of
     from psfmatch_cli.settings import to_toml
 
-    click.echo(to_toml(settings_of(given).settings), nl=False)
+    say(to_toml(settings_of(given).settings), nl=False)
 
 
 @command.command("validate", cls=options.SectionedCommand, epilog="\b\nExample:\n  psfmatch config validate my.toml")
@@ -84,7 +85,7 @@ def validate(files: tuple[Path, ...]) -> None:
             lines, unreadable = [str(error)], True
         n_refused += bool(lines)
         for line in lines or ["ok"]:
-            click.echo(one_line(f"{file}: {line}"))
+            say(one_line(f"{file}: {line}"))
     if n_refused:
         kind = InputError if unreadable else UsageError
         raise kind(f"{n_refused} of {len(files)} settings files cannot be used")
@@ -152,7 +153,7 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
     lines = [COLUMNS, *rows]
     widths = [max(len(line[n]) for line in lines) for n in range(len(COLUMNS) - 1)]
     for *cells, last in lines:
-        click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last]))
+        say("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last]))
 
 
 def _print_rich(rows: Sequence[Sequence[str]]) -> None:
@@ -164,4 +165,5 @@ def _print_rich(rows: Sequence[Sequence[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(cell.replace("[", r"\[") for cell in row))
-    Console().print(table, highlight=False)
+    with printing():
+        Console().print(table, highlight=False)

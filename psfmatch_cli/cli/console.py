@@ -8,9 +8,39 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
+import click
+
 from psfmatch_cli.cli.plain_text import one_line
+from psfmatch_cli.errors import OutputError
 
 LOGGERS = ("psfmatch_cli", "timer.psfmatch_cli")
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """A block that prints results; that they cannot be printed is an error of its own.
+
+    Raises
+    ------
+    OutputError
+        If the standard output cannot be written.
+    BrokenPipeError
+        If its reader has gone.
+    """
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"the standard output cannot be written: {error.strerror or error}") from error
+
+
+def say(text: str, *, nl: bool = True) -> None:
+    """Print results, with a line feed at their end unless told otherwise; see `printing`."""
+    with printing():
+        click.echo(text, nl=nl)
 
 
 class Collector(logging.Handler):
@@ -48,7 +78,7 @@ def reporting(verbose: int, quiet: int, messages: list[str]) -> Iterator[None]:
     with ExitStack() as stack:
         lines: logging.Handler = logging.StreamHandler(sys.stderr)
         handlers = [lines, Collector(messages)]
-        if level == logging.WARNING and sys.stderr.isatty():
+        if level == logging.WARNING and sys.stderr is not None and sys.stderr.isatty():
             lines, progress = stack.enter_context(_terminal())
             handlers = [lines, progress, handlers[1]]
         lines.setFormatter(LineFormatter())

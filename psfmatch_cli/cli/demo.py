@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from psfmatch_cli.cli import options
 from psfmatch_cli.cli.plain_text import one_line
+
+if TYPE_CHECKING:
+    from psfmatch_cli.simulate import SimulatedPair
 
 
 @options.command("demo", "psfmatch demo demo --size 512")
@@ -37,20 +43,41 @@ def command(folder: Path, size: int, seed: int, overwrite: bool, **given: int) -
     science.fits and truth.ecsv, the sources that changed (pixels from 0; flux in science counts).
     """
     from psfmatch_cli.cli import products
-    from psfmatch_cli.cli.console import reporting
-    from psfmatch_cli.io import write_exposure
+    from psfmatch_cli.cli.console import reporting, say
     from psfmatch_cli.simulate import preset, simulate_pair
-    from psfmatch_cli.tables import write_table
 
-    folder.mkdir(parents=True, exist_ok=True)
     outputs = {name: folder / name for name in ("truth.ecsv", "template.fits", "science.fits")}
-    products.check(outputs, [], overwrite)
-    with reporting(given["verbose"], given["quiet"], []):
+    with _folder(folder), reporting(given["verbose"], given["quiet"], []):
+        products.check(outputs, [], overwrite)
         pair = simulate_pair(preset("demo", width=size, height=size, seed=seed))
-        with products.transaction(outputs) as names:
-            write_table(names["truth.ecsv"], pair.transients)
-            write_exposure(names["template.fits"], pair.template)
-            write_exposure(names["science.fits"], pair.science)
+        with products.transaction(outputs, overwrite) as names:
+            _write(names, pair)
     if not given["quiet"]:
         told = f"{len(pair.transients)} sources changed, flux ratio {pair.config.flux_ratio:g}"
-        click.echo(one_line(f"demo: {told} -> {folder}"))
+        say(one_line(f"demo: {told} -> {folder}"))
+
+
+@contextmanager
+def _folder(folder: Path) -> Iterator[None]:
+    """Make a folder and those above it; if the block fails, the new ones are removed again."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # not empty: something else has been put there
+            for path in missing:
+                path.rmdir()
+        raise
+
+
+def _write(names: Mapping[str, Path], pair: SimulatedPair) -> None:
+    from psfmatch_cli.io import write_exposure
+    from psfmatch_cli.outputs import run_card
+    from psfmatch_cli.provenance import new_run_id
+    from psfmatch_cli.tables import write_table
+
+    cards = [run_card(new_run_id())]
+    write_table(names["truth.ecsv"], pair.transients, cards=cards)
+    write_exposure(names["template.fits"], pair.template, cards=cards)
+    write_exposure(names["science.fits"], pair.science, cards=cards)

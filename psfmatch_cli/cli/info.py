@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from psfmatch_cli.cli import options
 from psfmatch_cli.cli.plain_text import one_line
@@ -47,25 +46,60 @@ _WIDTH = 16
 @options.path_argument("exposure")
 @options.option("--json", "as_json", is_flag=True, section="Output", help="Print all of it as JSON.")
 @options.option("--quick", is_flag=True, section="Output", help="Only what the headers say: no pixel is read.")
+@options.all_extensions
 @reading("")
+@options.max_memory
 @options.reporting
-def command(exposure: Path, as_json: bool, quick: bool, **given: Any) -> None:
+def command(exposure: Path, as_json: bool, quick: bool, all_extensions: bool, **given: Any) -> int:
     """Say what is understood of EXPOSURE: planes, WCS, PSF, noise, saturation, sky, FWHM, stars.
 
     Each line ends with the card, HDU, option or measurement that the value came from. A file that this command reads
     without an error can be subtracted.
     """
-    from psfmatch_cli.cli.console import reporting
+    from psfmatch_cli.cli.console import reporting, say
 
     warnings: list[str] = []
-    with reporting(given["verbose"], given["quiet"], warnings):
-        report = _header_report(exposure, given) if quick else _full_report(exposure, given)
-    if as_json:
-        from psfmatch_cli.outputs import to_json
+    make = _header_report if quick else _full_report
 
-        click.echo(to_json({**report, "warnings": warnings}, indent=2))
-    elif not given["quiet"]:
-        click.echo("\n".join(map(one_line, lines(report))))
+    def show(report: Mapping[str, Any], end: str = "") -> None:
+        if not (as_json or given["quiet"]):
+            say("\n".join(map(one_line, lines(report))) + end)
+
+    status = 0
+    with reporting(given["verbose"], given["quiet"], warnings):
+        if all_extensions:
+            report, status = _report_all(exposure, given, make, show)
+        else:
+            report = make(exposure, given)
+            show(report)
+    if as_json:
+        from psfmatch_cli.strict_json import to_json
+
+        say(to_json({**report, "warnings": warnings}, indent=2))
+    return status
+
+
+def _report_all(
+    path: Path, given: Mapping[str, Any], make: Callable[..., dict[str, Any]], show: Callable[..., None]
+) -> tuple[dict[str, Any], int]:
+    """The reports of all chips of a file, shown one after another, and the exit status."""
+    from psfmatch_cli.cli.extension_loop import attempt, error_of_all, exit_status
+    from psfmatch_cli.cli.extensions import find_extensions
+
+    found = find_extensions({"exposure": path}, given)
+    reports, errors = {}, {}
+    for extension in found.chips:
+        work = partial(make, extension.inputs["exposure"], extension.given)
+        report, error = attempt(work, extension.label)
+        if error is None:
+            reports[extension.label] = report
+            show(report, "" if extension is found.chips[-1] else "\n")
+        else:
+            errors[extension.label] = error
+    if len(errors) == len(found.chips):
+        raise error_of_all(errors)
+    told = {label: " ".join(str(error).split()) for label, error in errors.items()}
+    return {"file": str(path), "extensions": reports, "errors": told}, exit_status(errors.values())
 
 
 def _header_report(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,10 +115,12 @@ def _header_report(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _full_report(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    from psfmatch_cli.cli.memory_check import check_memory
     from psfmatch_cli.cli.reading import read_options
     from psfmatch_cli.io import read_exposure
     from psfmatch_cli.survey import survey
 
+    check_memory([path], given["max_memory"])
     exposure: Exposure = read_exposure(path, read_options(given, ""))
     surveyed: Surveyed = survey(exposure)
     stated = {name: fact for name, fact in exposure.facts.quantities.items() if name != "fwhm"}
@@ -157,6 +193,8 @@ def _line(name: str, value: str, source: str = "") -> str:
 
 def _told(entry: Mapping[str, Any]) -> str:
     value = entry["value"]
+    if value != value:
+        return "not measured"
     number = value if isinstance(value, str) else f"{value:.6g}" if abs(value) >= 1000 else f"{value:.4g}"
     return f"{number} {entry['unit']}".strip()
 

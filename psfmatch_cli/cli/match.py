@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from psfmatch_cli.cli import matching, options
+from psfmatch_cli.cli.mosaics import match_extensions
 from psfmatch_cli.cli.run import running
+from psfmatch_cli.cli.work import Work
 
 
 @options.command("match", "psfmatch match template.fits science.fits -o matched.fits")
@@ -23,7 +25,10 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> int:
     inputs = {"template": template, "science": science}
     outputs = {**matching.further_products(output, given), "matched image": output}
     with running("match", given, inputs, outputs) as run:
-        result = run.task.match_exposures(*run.read_pair(), **run.match_arguments())
-        with run.writing(result.summary) as names:
-            matching.write_products(run, names, result)
-        return run.say(f"match: {matching.describe(result.summary)} -> {output}")
+        if given["all_extensions"]:
+            return match_extensions(run, Work.match)
+        made = run.work.match()
+        with run.writing(made.summary) as names:
+            matching.write_products(run, names, made)
+        run.say(f"match: {matching.describe(made)} -> {output}")
+    return run.ending["exitCode"]

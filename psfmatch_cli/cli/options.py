@@ -6,7 +6,6 @@ not given, so that a settings file decides; the help names the setting's own def
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from psfmatch_cli.presets import PRESETS
+from psfmatch_cli.widths import FWHM_LIMITS, FWHM_RANGE, SIGMA_PER_FWHM, is_width
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
@@ -30,6 +30,7 @@ SETTING_OF = {
     "decorrelate": "subtraction.decorrelate",
     "adapt": "adapt",
     "strict": "strict",
+    "allow_identical": "allow_identical",
     "mask_policy": "candidates.mask_policy",
     "register": "warp.registration",
     "quality": "quality.level",
@@ -37,15 +38,25 @@ SETTING_OF = {
 }
 
 
-class PositiveNumber(click.ParamType):
-    """A finite number above 0."""
+class Width(click.ParamType):
+    """Width of a PSF in pixels.
 
-    name = "positive number"
+    Parameters
+    ----------
+    per_fwhm : float
+        The width over the FWHM.
+    """
+
+    name = "width"
+
+    def __init__(self, per_fwhm: float = 1.0):
+        self.per_fwhm = per_fwhm
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = click.FLOAT.convert(value, param, ctx)
-        if not 0 < number < math.inf:
-            self.fail(f"{value} is not a positive number", param, ctx)
+        if not is_width(number / self.per_fwhm):
+            low, high = (f"{self.per_fwhm * limit:.3g}" for limit in FWHM_LIMITS)
+            self.fail(f"{value} is not from {low} to {high} pixels, the widths that a PSF can have", param, ctx)
         return number
 
 
@@ -136,6 +147,15 @@ summary = chain(
     option("--metadata-flat", is_flag=True, section="Output", help="Print the record of the run, one item a line."),
 )
 
+all_extensions = option(
+    "--all-extensions",
+    is_flag=True,
+    section="Input",
+    help="Work on all chips of the files, matched by EXTNAME, else by a card such as CCDNUM, else by order. Each "
+    "output holds all of them. A chip that fails is reported and left out; the exit status is then 1 (it cannot be "
+    "used) or 3 (no candidates or no solution).",
+)
+
 sources = chain(
     option(
         "--sources",
@@ -167,14 +187,14 @@ sigma = setting_option(
 smoothing = chain(
     option(
         "--psf-fwhm",
-        type=PositiveNumber(),
+        type=Width(),
         section="Detection",
         metavar="PIXELS",
-        help="FWHM of the Gaussian to smooth with. [default: from the PSF, else measured on stars]",
+        help=f"FWHM of the Gaussian to smooth with, {FWHM_RANGE}. [default: from the PSF, else measured on stars]",
     ),
     option(
         "--psf-sigma",
-        type=PositiveNumber(),
+        type=Width(SIGMA_PER_FWHM),
         section="Detection",
         metavar="PIXELS",
         help="Its sigma, instead of --psf-fwhm.",
@@ -292,6 +312,12 @@ quality = chain(
     ),
 )
 
+allow_identical = setting_option(
+    "--allow-identical/--no-allow-identical",
+    section="Matching",
+    help="Go on with two copies of one image, whose difference means nothing, or refuse. [default: no-allow-identical]",
+)
+
 debugging = chain(
     option("--debug", is_flag=True, expose_value=False, section="General", help="Show the traceback of an error."),
     click.help_option("-h", "--help"),
@@ -307,10 +333,11 @@ reporting = chain(
 def _dump(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     """Print the settings and end; the options that stand for settings are eager, so they are known here."""
     if value:
+        from psfmatch_cli.cli.console import say
         from psfmatch_cli.cli.run import settings_of
         from psfmatch_cli.settings import to_toml
 
-        click.echo(to_toml(settings_of(ctx.params).settings), nl=False)
+        say(to_toml(settings_of(ctx.params).settings), nl=False)
         ctx.exit()
 
 
@@ -343,6 +370,14 @@ settings = chain(
     ),
 )
 
+max_memory = option(
+    "--max-memory",
+    section="General",
+    metavar="SIZE",
+    help="Most memory that the run may need, such as 8GB or 512MiB; one that may need more ends before it starts. "
+    "[default: what the machine and the limits of the process leave]",
+)
+
 common = chain(
     settings,
     option(
@@ -356,6 +391,7 @@ common = chain(
     setting_option(
         "--threads", type=int, section="General", metavar="N", help="Threads of the heavy steps. [default: 1]"
     ),
+    max_memory,
     option("--no-host", is_flag=True, section="General", help="Leave the computer's name out of the metadata."),
     reporting,
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from psfmatch_cli.errors import OutputError
 from psfmatch_cli.provenance import is_failed_record
+
+if TYPE_CHECKING:
+    from psfmatch_cli.transaction import Transaction
 
 OFF = "none"
 
@@ -37,14 +39,22 @@ def beside(main: Path, given: str | None, off: bool, suffix: str) -> Path | None
         return None
     if given is not None:
         return Path(given)
+    if not main.name:
+        raise OutputError(f"{main}: is a folder, expected a file name")
     stem = main.name.removesuffix(".gz").removesuffix(".fz")
     return main.with_name(stem.removesuffix(Path(stem).suffix) + suffix)
+
+
+def is_wanted(given: Mapping[str, Any], name: str) -> bool:
+    """Whether the options ask for a product that is made only on request."""
+    return beside(Path(), given[name], given[f"no_{name}"], "") is not None
 
 
 def check(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path], overwrite: bool) -> None:
     """Refuse outputs that cannot be written, before any work is done.
 
-    The record of a run that failed may always be replaced.
+    The record of a run that failed may always be replaced. What a killed run has left in the folders is removed, and
+    files that it was just replacing are put back.
 
     Raises
     ------
@@ -55,14 +65,17 @@ def check(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path], over
     """
     from psfmatch_cli.fitswrite import check_suffix
     from psfmatch_cli.outputs import check_distinct, check_output
+    from psfmatch_cli.publish import recover
     from psfmatch_cli.regions import check_region_suffix
     from psfmatch_cli.tables import table_format
 
     # The main product is last; its name is the one that the user typed, so it is complained of first.
     wanted = {role: path for role, path in reversed(outputs.items()) if path is not None}
     check_distinct(wanted.values(), inputs)
+    for folder in {path.resolve().parent for path in wanted.values()}:
+        recover(folder)
     for role, path in wanted.items():
-        check_output(path, overwrite or (role == "metadata" and is_failed_record(path)))
+        check_output(path, _may_replace(role, path, overwrite))
         if role in TABLES:
             table_format(path)
         if role in EXPOSURES:
@@ -71,30 +84,20 @@ def check(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path], over
             check_region_suffix(path)
 
 
-@contextmanager
-def transaction(outputs: Mapping[str, Path | None]) -> Iterator[dict[str, Path]]:
-    """Names to write to in a block; only after its success they become the real files, in order.
+def transaction(outputs: Mapping[str, Path | None], overwrite: bool) -> Transaction:
+    """A block that writes a command's products; only after its success they become the real files, all or none.
 
     Parameters
     ----------
     outputs : mapping of str to Path or None
         Final path by role; the main product last. None: not written.
-
-    Raises
-    ------
-    OutputError
-        If the system refuses to write a file.
+    overwrite : bool
+        Whether existing files are replaced; the record of a run that failed always is.
     """
-    targets = {role: path.resolve() for role, path in outputs.items() if path is not None}
-    try:
-        with ExitStack() as stack:
-            folders: dict[Path, Path] = {}
-            for folder in {target.parent for target in targets.values()}:
-                made = stack.enter_context(tempfile.TemporaryDirectory(prefix=".psfmatch-", dir=folder))
-                folders[folder] = Path(made)
-            names = {role: folders[target.parent] / target.name for role, target in targets.items()}
-            yield names
-            for role, target in targets.items():
-                names[role].replace(target)
-    except OSError as error:
-        raise OutputError(f"the results cannot be written: {error.strerror or error}") from error
+    from psfmatch_cli.transaction import Transaction
+
+    return Transaction(outputs, lambda role, path: _may_replace(role, path, overwrite))
+
+
+def _may_replace(role: str, path: Path, overwrite: bool) -> bool:
+    return overwrite or (role == "metadata" and is_failed_record(path))

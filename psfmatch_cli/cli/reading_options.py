@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from psfmatch_cli.cli.options import Decorator, PositiveNumber, chain, option
+from psfmatch_cli.cli.options import Decorator, Width, chain, option
+from psfmatch_cli.widths import FWHM_RANGE
 
 _FILE = {"metavar": "FILE"}
 _NUMBER = {"type": float, "metavar": "NUMBER"}
@@ -14,7 +15,7 @@ _READING: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "layout",
         {"metavar": "NAME"},
-        "Layout of the file: lsst, jwst, hst, decam, ztf, panstarrs, sdss, swarp or plain. "
+        "Layout of the file: mosaic, lsst, jwst, hst, decam, ztf, panstarrs, sdss, swarp or plain. "
         "[default: recognised by its content]",
     ),
     (
@@ -72,10 +73,11 @@ def reading(role: str) -> Decorator:
         made.append(
             option(
                 f"--{prefix}fwhm",
-                type=PositiveNumber(),
+                type=Width(),
                 metavar="PIXELS",
                 section=section,
-                help="FWHM of the PSF on the science grid. [default: from the PSF, else measured on stars]",
+                help=f"FWHM of the PSF on the science grid, {FWHM_RANGE}: nothing looks narrower, "
+                "and a wider PSF cannot be matched. [default: from the PSF, else measured on stars]",
             )
         )
     return chain(*made)

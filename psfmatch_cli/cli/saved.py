@@ -12,8 +12,8 @@ from psfmatch_cli.cli import options
 from psfmatch_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from psfmatch_cli.cli.run import Run
     from psfmatch_cli.exposure import Exposure
+    from psfmatch_cli.image_psf_match import ImagePsfMatchTask
     from psfmatch_cli.results import SubtractExposuresResult
 
 #: Options of what is not done with a saved kernel.
@@ -44,25 +44,45 @@ use_kernel = options.option(
 
 
 def check_options(given: Mapping[str, Any]) -> None:
-    """Refuse options that have no effect where nothing is fitted.
+    """Refuse options that have no effect with --use-kernel.
 
     Raises
     ------
     UsageError
         If there is one.
     """
+    if given["use_kernel"] is None:
+        return
+    if given["all_extensions"]:
+        raise UsageError("--use-kernel is for one pair of images, and cannot be given with --all-extensions")
     for name in _OF_A_FIT:
-        if given["use_kernel"] is not None and given.get(name) is not None:
+        if given.get(name) is not None:
             raise UsageError(f"--use-kernel fits nothing, so --{name.replace('_', '-')} cannot be given with it")
 
 
-def subtract_with_kernel(run: Run, template: Exposure, science: Exposure) -> SubtractExposuresResult:
-    """The difference of the run's pair with the kernel of the file of ``--use-kernel``."""
+def subtract_with_kernel(
+    task: ImagePsfMatchTask,
+    template: Exposure,
+    science: Exposure,
+    given: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+) -> SubtractExposuresResult:
+    """The difference of a pair with the kernel of the file of ``--use-kernel``.
+
+    Parameters
+    ----------
+    task : ImagePsfMatchTask
+    template, science : Exposure
+    given : mapping
+        Values of the options.
+    arguments : mapping
+        Those of the task's match methods.
+    """
     from psfmatch_cli.kernel_io import load_kernel
     from psfmatch_cli.known_kernel import KnownKernel
 
-    path = run.given["use_kernel"]
+    path = given["use_kernel"]
     saved = load_kernel(path)
     known = KnownKernel.of(saved.kernel, saved.background, saved.candidates, saved.info, str(path))
-    arguments = {name: value for name, value in run.match_arguments().items() if name != "candidate_list"}
-    return run.task.subtract_with_kernel(template, science, known, **arguments)
+    arguments = {name: value for name, value in arguments.items() if name != "candidate_list"}
+    return task.subtract_with_kernel(template, science, known, **arguments)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from psfmatch_cli.cli import matching, options, saved
+from psfmatch_cli.cli.mosaics import match_extensions
 from psfmatch_cli.cli.products import beside
 from psfmatch_cli.cli.run import running
+from psfmatch_cli.cli.work import Work
 
 
 @options.command("subtract", "psfmatch subtract template.fits science.fits -o diff.fits")
@@ -36,18 +38,10 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> int:
     }
     saved.check_options(given)
     with running("subtract", given, inputs, outputs) as run:
-        template_exposure, science_exposure = run.read_pair()
-        if given["use_kernel"] is None:
-            result = run.task.subtract_exposures(template_exposure, science_exposure, **run.match_arguments())
-        else:
-            result = saved.subtract_with_kernel(run, template_exposure, science_exposure)
-        summary, score = result.summary, None
-        if outputs["score"] is not None:
-            from psfmatch_cli.score import score_exposure
-
-            score = score_exposure(science_exposure, result, run.settings)
-            summary = {**summary, "score_width": score.sky_width}
-        with run.writing(summary) as names:
-            matching.write_products(run, names, result, result.subtracted_exposure, score)
-        scale = "" if result.normalize == "science" else f", in {result.normalize} counts"
-        return run.say(f"subtract: {matching.describe(result.summary)}{scale} -> {output}")
+        if given["all_extensions"]:
+            return match_extensions(run, Work.subtract)
+        made = run.work.subtract()
+        with run.writing(made.summary) as names:
+            matching.write_products(run, names, made)
+        run.say(f"subtract: {matching.describe(made)} -> {output}")
+    return run.ending["exitCode"]

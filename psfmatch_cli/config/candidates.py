@@ -26,12 +26,14 @@ class CandidateConfig(Group):
     fp_grow_kernel_scaling: float | None = Field(
         None,
         ge=1,
+        le=100,
         description="that growth on each side, in kernel sides; none: 1, or 1.5 with delta functions, whose flat part "
         "a smaller stamp cannot tell from its background",
     )
     fp_grow_pix: int = Field(
         30,
         ge=10,
+        le=10000,
         description="growth on each side if scale_by_fwhm is off, and by the footprint finder, pixels",
     )
     min_snr: float = Field(10.0, ge=0, description="smallest signal to noise ratio of a candidate's flux")

@@ -64,9 +64,9 @@ class DetectionConfig(Group):
     include_threshold_multiplier: float = Field(
         1.0, ge=0, description="a footprint needs one pixel above this times the threshold"
     )
-    min_pixels: int = Field(1, ge=1, description="smallest number of pixels above the threshold")
-    n_sigma_for_kernel: float = Field(7.0, gt=0, description="full width of the smoothing kernel, PSF sigmas")
-    n_sigma_to_grow: float = Field(2.4, ge=0, description="growth of footprints, PSF sigmas")
+    min_pixels: int = Field(1, ge=1, le=10**9, description="smallest number of pixels above the threshold")
+    n_sigma_for_kernel: float = Field(7.0, gt=0, le=100, description="full width of the smoothing kernel, PSF sigmas")
+    n_sigma_to_grow: float = Field(2.4, ge=0, le=100, description="growth of footprints, PSF sigmas")
     isotropic_grow: bool = Field(False, description="grow by a disc; off: by a diamond, along rows and columns")
     combined_grow: bool = Field(True, description="merge footprints that touch after growing; off: keep them apart")
     return_original_footprints: bool = Field(
@@ -100,7 +100,7 @@ class DetectionConfig(Group):
         description="smallest share of the flux that makes a peak a source: of its footprint's, or of the brightest "
         "star's where a footprint is crowded",
     )
-    deblend_thresholds: int = Field(32, ge=1, description="levels at which a footprint is searched for peaks")
+    deblend_thresholds: int = Field(32, ge=1, le=256, description="levels at which a footprint is searched for peaks")
     background: BackgroundConfig = BackgroundConfig()
     temp_local_background: BackgroundConfig = BackgroundConfig(bin_size=64, use_approx=False)
     temp_wide_background: BackgroundConfig = BackgroundConfig(

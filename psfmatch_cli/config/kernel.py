@@ -28,13 +28,13 @@ class BasisFields(Group):
     alard_n_gauss: int | None = Field(
         None, ge=1, description="number of Gaussians (alard-lupton); none: as many as alard_deg_gauss has"
     )
-    alard_sig_gauss: list[Annotated[float, Field(gt=0)]] = Field(
+    alard_sig_gauss: list[Annotated[float, Field(gt=0, le=100)]] = Field(
         [0.7, 1.5, 3.0], min_length=1, description="Gaussian sigmas in pixels, if not scaled by the FWHMs"
     )
-    alard_deg_gauss: list[Annotated[int, Field(ge=0)]] = Field(
+    alard_deg_gauss: list[Annotated[int, Field(ge=0, le=20)]] = Field(
         [4, 2, 2], min_length=1, description="polynomial degree per Gaussian"
     )
-    richer_deg_gauss: list[Annotated[int, Field(ge=0)]] = Field(
+    richer_deg_gauss: list[Annotated[int, Field(ge=0, le=20)]] = Field(
         [6, 4, 2],
         description="degrees of a richer basis, tried as well and taken if it predicts left-out candidates clearly "
         "better; empty: none",
@@ -50,9 +50,9 @@ class BasisFields(Group):
     alard_sigma_rule: Literal["head", "v23"] = Field(
         "head", description="how sigmas follow from the FWHMs: upstream's rule of today, or that of spring 2023"
     )
-    alard_gauss_beta: float = Field(2.0, gt=1, description="ratio of successive sigmas")
-    alard_min_sig: float = Field(0.7, ge=0.25, description="smallest sigma when convolving, pixels")
-    alard_min_sig_deconv: float = Field(0.4, ge=0.25, description="smallest sigma when deconvolving, pixels")
+    alard_gauss_beta: float = Field(2.0, gt=1, le=100, description="ratio of successive sigmas")
+    alard_min_sig: float = Field(0.7, ge=0.25, le=100, description="smallest sigma when convolving, pixels")
+    alard_min_sig_deconv: float = Field(0.4, ge=0.25, le=100, description="smallest sigma when deconvolving, pixels")
     alard_n_gauss_deconv: int = Field(3, ge=1, description="number of Gaussians when deconvolving by the v23 rule: 3")
     alard_deg_gauss_deconv: int = Field(
         3, ge=1, description="degree of all Gaussians when deconvolving by the v23 rule"
@@ -100,8 +100,8 @@ class DeltaFunctionFields(Group):
     lambda_value: float = Field(0.2, ge=0, description="strength, if absolute")
     lambda_scaling: float = Field(1e-4, ge=0, description="strength per trace(M)/trace(H), if relative")
     lambda_step_type: Literal["log", "linear"] = Field("log", description="scale of the scan for the least risk")
-    lambda_min: float = Field(-1.0, description="start of the scan; of a log scan, as a power of ten")
-    lambda_max: float = Field(2.0, description="its end (100 suits a linear scan)")
+    lambda_min: float = Field(-1.0, ge=-1e6, le=1e6, description="start of the scan; of a log scan, as a power of ten")
+    lambda_max: float = Field(2.0, ge=-1e6, le=1e6, description="its end (100 suits a linear scan)")
     lambda_step: float = Field(0.1, gt=0, description="its step")
     spatial_regularization: bool = Field(
         False, description="regularise the spatial solution, too (upstream does not: there lambda has no effect on it)"

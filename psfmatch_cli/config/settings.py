@@ -23,6 +23,9 @@ class Settings(Group):
         "error",
     )
     strict: bool = Field(False, description="make warnings about an under-constrained or badly conditioned fit errors")
+    allow_identical: bool = Field(
+        False, description="go on with two copies of one image, whose difference means nothing; off: an error"
+    )
     detection: DetectionConfig = DetectionConfig()
     warp: WarpConfig = WarpConfig()
     candidates: CandidateConfig = CandidateConfig()

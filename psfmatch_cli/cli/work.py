@@ -1,0 +1,235 @@
+"""The unit of all commands: one image, or one pair of images, from its files and options to what the task makes of it.
+
+Nothing is written here and nothing is printed, so that a command can do it once, or for every extension of two files,
+or hand it to another process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psfmatch_cli.cli.products import is_wanted
+from psfmatch_cli.cli.reading import read_options
+from psfmatch_cli.cli.saved import subtract_with_kernel
+from psfmatch_cli.errors import UsageError
+from psfmatch_cli.provenance import WorkRecord
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from psfmatch_cli.candidates import CandidateSet
+    from psfmatch_cli.detect import Detection
+    from psfmatch_cli.exposure import Exposure
+    from psfmatch_cli.image_psf_match import ImagePsfMatchTask
+    from psfmatch_cli.results import MatchExposuresResult
+    from psfmatch_cli.score import Score
+    from psfmatch_cli.settings import Settings
+    from psfmatch_cli.source_list import SourceList
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What a pair of images gave.
+
+    Parameters
+    ----------
+    result : MatchExposuresResult
+        With a difference if it is a `SubtractExposuresResult`.
+    score : Score or None
+        Its score image, if one was wanted.
+    """
+
+    result: MatchExposuresResult
+    score: Score | None = None
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What was found and chosen, by name."""
+        more = {} if self.score is None else {"score_width": self.score.sky_width}
+        return {**self.result.summary, **more}
+
+
+@dataclass(frozen=True)
+class Work:
+    """Inputs, options and settings, and the stages that turn them into results.
+
+    Parameters
+    ----------
+    inputs : mapping of str to Path
+        Files by role: "template" and "science", or "exposure"; an HDU in brackets if need be.
+    given : mapping
+        Values of the options of the command, by their names in Python.
+    settings : Settings
+    record : WorkRecord
+        Takes what was learned: how the files were read, and the metadata of the task; also if it fails.
+    outputs : collection of Path
+        Files that will be written. That none of them lies beside an input and was read with it is checked.
+    """
+
+    inputs: Mapping[str, Path]
+    given: Mapping[str, Any]
+    settings: Settings
+    record: WorkRecord = field(default_factory=WorkRecord)
+    outputs: Collection[Path] = ()
+
+    def subtract(self) -> Matched:
+        """The difference of the pair, and its score image where one is wanted.
+
+        Errors are those of `ImagePsfMatchTask.subtract_exposures`, `psfmatch_cli.score.score_exposure` and `read`.
+        """
+        with self._task() as task:
+            template, science = self._read_pair()
+            if self.given.get("use_kernel") is not None:
+                return Matched(subtract_with_kernel(task, template, science, self.given, self._match_arguments()))
+            result = task.subtract_exposures(template, science, **self._match_arguments())
+            if not is_wanted(self.given, "score"):
+                return Matched(result)
+            from psfmatch_cli.score import score_exposure
+
+            return Matched(result, score_exposure(science, result, self.settings))
+
+    def match(self) -> Matched:
+        """The pair matched; errors as `ImagePsfMatchTask.match_exposures` and `read`."""
+        with self._task() as task:
+            return Matched(task.match_exposures(*self._read_pair(), **self._match_arguments()))
+
+    def find_candidates(self) -> tuple[CandidateSet, tuple[int, int]]:
+        """All sources with their fate before the fit, and the origin of the science image."""
+        with self._task() as task:
+            template, science = self._read_pair()
+            return task.find_candidates(template, science, **self._match_arguments()), science.xy0
+
+    def detect(self) -> Detection:
+        """The sources of the one exposure."""
+        with self._task() as task:
+            image = self.read("exposure")
+            return task.get_select_sources(image, do_smooth=self.given["smooth"], psf_sigma=psf_sigma(self.given))
+
+    def read(self, role: str) -> Exposure:
+        """The exposure of a role, with the options for reading it.
+
+        Raises
+        ------
+        InputError
+            If it cannot be read.
+        UsageError
+            If an output is one of the files that lie beside the exposure and were read with it.
+        """
+        from psfmatch_cli.io import read_exposure
+        from psfmatch_cli.outputs import check_distinct
+
+        options = read_options(self.given, "" if role == "exposure" else role)
+        exposure = read_exposure(self.inputs[role], options, role=role)
+        self.record.add_reading(role, exposure)
+        check_distinct(self.outputs, exposure.facts.files.values())
+        return exposure
+
+    @contextmanager
+    def _task(self) -> Iterator[ImagePsfMatchTask]:
+        """The task with the settings; what it tells of itself goes to the record, however it ends."""
+        from psfmatch_cli.image_psf_match import ImagePsfMatchTask
+
+        task = ImagePsfMatchTask(self.settings, record_host=not self.given["no_host"])
+        try:
+            yield task
+        finally:
+            self.record.tasks = task.get_full_metadata()
+
+    def _read_pair(self) -> tuple[Exposure, Exposure]:
+        return self.read("template"), self.read("science")
+
+    def _match_arguments(self) -> dict[str, Any]:
+        """Arguments of the task's match methods after the two exposures."""
+        direction = {"auto": None, "template": True, "science": False}
+        return {
+            "template_fwhm_pix": self.given["template_fwhm"],
+            "science_fwhm_pix": self.given["science_fwhm"],
+            "candidate_list": read_sources(self.given),
+            "do_warping": self.given["warp"],
+            "convolve_template": direction[self.given["convolve"]],
+        }
+
+
+def read_sources(given: Mapping[str, Any]) -> SourceList | None:
+    """The user's own sources and how to read their positions, or None.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    UsageError
+        If options are given that are for a file that is not.
+    """
+    path, columns, origin = (given[name] for name in ("sources", "sources_columns", "sources_origin"))
+    if path is None:
+        if columns is not None or origin is not None:
+            raise UsageError("--sources-columns and --sources-origin are for the file of --sources, which is missing")
+        return None
+    from psfmatch_cli.regions import is_region_file, read_regions
+    from psfmatch_cli.source_list import SourceList
+    from psfmatch_cli.tables import read_table
+
+    table = read_regions(path) if is_region_file(path) else read_table(path)
+    if given.get("extension") is not None:
+        table = sources_of(table, given["extension"], path, column_pair(columns))
+    return SourceList(table, column_pair(columns), None if origin is None else int(origin), path)
+
+
+def sources_of(table: Table, extension: str, path: str, columns: tuple[str, str] | None) -> Table:
+    """The rows of a table of sources that are for one extension: all of them if their positions are on the sky.
+
+    Raises
+    ------
+    UsageError
+        If their positions are pixels, and no column ``extension`` tells of which image.
+    """
+    from psfmatch_cli.source_columns import choose, find_sky
+
+    if "extension" in table.colnames:
+        return table[[str(value).upper() == extension for value in table["extension"]]]
+    if "ds9_system" in table.colnames:
+        on_sky = not {"image", "physical"} & {str(system) for system in table["ds9_system"]}
+    else:
+        on_sky = find_sky(table) is not None if columns is None else choose(table, columns).is_sky
+    if not on_sky:
+        raise UsageError(
+            f"{path}: pixels are those of one image; with --all-extensions a list of sources needs sky positions, or a "
+            "column extension with the names of the chips"
+        )
+    return table
+
+
+def column_pair(text: str | None) -> tuple[str, str] | None:
+    """Names of two columns, from a text such as "X_IMAGE,Y_IMAGE".
+
+    Raises
+    ------
+    UsageError
+        If these are not two names.
+    """
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(","))
+    if len(names) != 2 or not all(names):
+        raise UsageError(f'two columns are given as "X,Y", such as "X_IMAGE,Y_IMAGE", got {text!r}')
+    return names
+
+
+def psf_sigma(given: Mapping[str, Any]) -> float | None:
+    """Gaussian sigma of the smoothing from --psf-fwhm or --psf-sigma, pixels.
+
+    Raises
+    ------
+    UsageError
+        If both are given.
+    """
+    from psfmatch_cli.psf import FWHM_PER_SIGMA
+
+    fwhm, sigma = given["psf_fwhm"], given["psf_sigma"]
+    if fwhm is not None and sigma is not None:
+        raise UsageError("--psf-fwhm and --psf-sigma are the same thing; give one of them")
+    return sigma if fwhm is None else fwhm / FWHM_PER_SIGMA
