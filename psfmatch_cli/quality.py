@@ -156,8 +156,8 @@ def _of_sky(subject: Subject, sample: SkySample, cells: QualityCells) -> dict[st
         "largest_sky_mean": known[np.argmax(np.abs(known))] if known.size else np.nan,
         "sky_width_range": np.ptp(widths) if widths.size else np.nan,
         "worst_cell_residual": residuals.max() if residuals.size else np.nan,
-        "correlation": correlation,
-        "white_correlation": correlation if subject.decorrelated else np.nan,
+        "autocorrelation": correlation,
+        "white_autocorrelation": correlation if subject.decorrelated else np.nan,
     }
 
 

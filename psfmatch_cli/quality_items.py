@@ -17,7 +17,7 @@ def summary_items(quality: Quality) -> dict[str, object]:
         "star_chi2": "star_chi2",
         "held_out_chi2": "held_out_chi2",
         "quality_ratio": "ratio_mean",
-        "noise_correlation": "correlation",
+        "noise_autocorrelation": "autocorrelation",
         "kernel_sum_range": "kernel_sum_range",
     }
     known = {name: quality.numbers[number] for name, number in names.items()}

@@ -28,7 +28,7 @@ LIMITS = (
     ("kernel_sum_scatter", "kernel sums of single candidates scatter by {:.1%}", "kernel_scatter"),
     ("kernel_shift", "kernel shifts the image by {:.2f} pixels", "kernel_shift"),
     ("calibration_deviation", "kernel sum is {:.1%} off the zero points' ratio", "calibration"),
-    ("white_correlation", "noise is correlated by {:.3f} after it was made white", "correlation"),
+    ("white_autocorrelation", "noise is correlated by {:.3f} after it was made white", "autocorrelation"),
     ("masked_fraction", "{:.0%} of the pixels are not usable", "masked"),
     ("source_ratio", "difference has {:.2f} times as many sources as the science image", "sources"),
 )

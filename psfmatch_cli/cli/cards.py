@@ -69,7 +69,7 @@ def match_cards(
     for n, coefficient in enumerate(result.background_model.coefficients, start=1):
         values[f"PMBG{n}"] = (float(coefficient), f"background coefficient {n}")
     if result.summary["quality_reasons"]:
-        values["PMQWHY"] = ("; ".join(result.summary["quality_reasons"]), "why it is not good")
+        values["PMQWHY"] = ("; ".join(result.summary["quality_reasons"]), "")
     return [
         *provenance_cards(__version__, inputs, settings.model_dump(), values),
         *_template_cards(result.warped_exposure),

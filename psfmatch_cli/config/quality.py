@@ -56,7 +56,7 @@ class QualityConfig(Group):
     kernel_shift_doubtful: float = Field(
         0.5, gt=0, description="largest distance of the kernel's centroid from its centre, pixels: a misalignment"
     )
-    correlation_doubtful: float = Field(
+    autocorrelation_doubtful: float = Field(
         0.05, gt=0, lt=1, description="largest autocorrelation of the noise of a difference that was made white"
     )
     calibration_doubtful: float = Field(
