@@ -120,6 +120,9 @@ def real_cases(folder: Path) -> Iterator[Case]:
         images = {role: place / getattr(pair, role) for role in options}
         exposures = (read_exposure(images[role], ReadOptions(**options[role]), role=role) for role in images)
         yield Case(name, *exposures)
+    if (folder / "reference-pair").is_dir():
+        files = (folder / "reference-pair" / f"{role}MI.fits" for role in ("template", "science"))
+        yield Case("reference-pair", *(read_exposure(path) for path in files))
 
 
 def judged(case: Case) -> dict[str, Any]:
@@ -141,10 +144,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=1024, help="side of the simulated images, pixels")
     parser.add_argument("--output", type=Path, help="file for the table; default: stdout")
+    parser.add_argument("--cases", nargs="+", choices=["good", "real", "spoiled"], default=["good", "real", "spoiled"])
     options = parser.parse_args()
     rows = []
-    for cases in (good_cases(options.size), real_cases(data_folder()), spoiled_cases(options.size)):
-        for case in cases:
+    cases = {
+        "good": good_cases(options.size),
+        "real": real_cases(data_folder()),
+        "spoiled": spoiled_cases(options.size),
+    }
+    for kind in options.cases:
+        for case in cases[kind]:
             start = time.process_time()
             rows.append(judged(case))
             print(f"{case.name}: {rows[-1]['verdict']} ({time.process_time() - start:.1f} s)", flush=True)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 KERNEL_GRID = 5
 #: FWHM, pixels, where none could be measured.
 COMMON_FWHM = 3.5
+#: Sources of a sparse field, a pixel: where there are fewer, real changes may be as many as stars.
+SPARSE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,16 @@ def assess(subject: Subject, config: QualityConfig) -> Quality:
         "condition_number": subject.condition_number,
         "masked_fraction": subject.masked_fraction,
         "calibration_deviation": np.nan if subject.calibration_ratio is None else subject.calibration_ratio - 1.0,
-        "source_ratio": np.nan if sources is None else sources.total / max(len(subject.candidates), 1),
+        "source_ratio": np.nan if sources is None else _source_ratio(sources, len(subject.candidates)),
     }
     numbers = {name: float(value) for name, value in numbers.items()}
     problems = _problems(subject, len(in_fit) + len(held_out), config)
     return Quality(numbers, cells, sources, verdict(numbers, config, problems))
+
+
+def _source_ratio(sources: SourceCounts, n_science: int) -> float:
+    """Sources of the difference over those of the science image, or over what a sparse field has."""
+    return sources.total / max(n_science, SPARSE * sources.usable_pixels, 1.0)
 
 
 def _fwhm(subject: Subject) -> float:
