@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from psfmatch_cli.config import QualityConfig
 from psfmatch_cli.errors import UsageError
 from psfmatch_cli.upstream import ABSENT, SAME, UPSTREAM, VERSIONS, UpstreamField
 
@@ -38,6 +37,36 @@ class OwnSetting:
 
 
 _BIN_WEIGHT = OwnSetting("upstream weights by the standard error", "error")
+
+#: Settings of the verdict on a difference.
+_QUALITY = (
+    "level",
+    "min_stars",
+    "sky_width_doubtful",
+    "sky_width_bad",
+    "star_residual_doubtful",
+    "star_residual_bad",
+    "cell_residual_doubtful",
+    "cell_residual_bad",
+    "rejected_residual_doubtful",
+    "rejected_residual_bad",
+    "flux_residual_doubtful",
+    "flux_residual_bad",
+    "ratio_mean_bad",
+    "ratio_std_bad",
+    "sky_mean_doubtful",
+    "sky_mean_bad",
+    "kernel_range_doubtful",
+    "kernel_range_bad",
+    "kernel_scatter_doubtful",
+    "kernel_shift_doubtful",
+    "autocorrelation_doubtful",
+    "calibration_doubtful",
+    "masked_doubtful",
+    "masked_bad",
+    "sources_doubtful",
+    "sources_bad",
+)
 
 #: Settings that upstream has no field for in every version, by key.
 OWN: dict[str, OwnSetting] = {
@@ -70,7 +99,7 @@ OWN: dict[str, OwnSetting] = {
     "subtraction.normalize": OwnSetting("upstream's difference is in science counts", "science"),
     "subtraction.scale_variance": OwnSetting("upstream did not in v23", False),
     "subtraction.decorrelate": OwnSetting("upstream has a task of its own for it", False, True),
-    **{f"quality.{name}": OwnSetting("does not change the difference") for name in QualityConfig.model_fields},
+    **{f"quality.{name}": OwnSetting("does not change the difference") for name in _QUALITY},
 }
 
 

@@ -13,9 +13,7 @@ def summary_items(quality: Quality) -> dict[str, object]:
     """The verdict and the numbers that matter most, for the summary; None for what is not known."""
     names: Mapping[str, str] = {
         "star_residual": "star_residual",
-        "held_out_residual": "held_out_residual",
         "star_chi2": "star_chi2",
-        "held_out_chi2": "held_out_chi2",
         "quality_ratio": "ratio_mean",
         "noise_autocorrelation": "autocorrelation",
         "kernel_sum_range": "kernel_sum_range",

@@ -42,14 +42,14 @@ class Numbers(click.ParamType):
         return first, second
 
 
-@options.command("kernel", "psfmatch kernel diff_kernel.fits --at 100,200")
+@options.command("kernel", "psfmatch kernel diff_kernel.fits --at 100,200 -o kernel.fits")
 @options.path_argument("kernel")
 @options.option(
     "--at",
     type=Numbers(float),
     section="Output",
     metavar="X,Y",
-    help="Tell the kernel at this position, pixels from 0; with -o write its image.",
+    help="Tell the kernel at this position, pixels from 0; with -o write its image. [default: the whole]",
 )
 @options.option(
     "--grid",
@@ -65,14 +65,16 @@ class Numbers(click.ParamType):
     type=click.Path(path_type=Path),
     section="Output",
     metavar="FILE",
-    help="File for the kernel of --at or the kernels of --grid: images (.fits) or a table (.ecsv, .csv).",
+    help="File for the kernel of --at or the kernels of --grid: images (.fits) or a table (.ecsv, .csv). "
+    "[default: none]",
 )
 @options.option(
     "--plot",
     type=click.Path(path_type=Path),
     section="Output",
     metavar="FILE.png",
-    help="Picture of the kernels across the field, the kernel sum and the background; needs psfmatch[plot].",
+    help="Picture of the kernels across the field, the kernel sum and the background; needs psfmatch[plot]. "
+    "[default: none]",
 )
 @options.option("--overwrite", is_flag=True, section="Output", help="Replace output files that exist.")
 @options.option("--json", "as_json", is_flag=True, section="Output", help="Print all of it as JSON.")
