@@ -56,6 +56,7 @@ AIDS = {
     "keywords",
     "units",
     "asinh",
+    "overlap",
     "sdss",
     "zero_points",
     "psfex",
