@@ -30,7 +30,7 @@ COLUMNS = (
     "largestSkyMean",
     "starResidual",
     "heldOutResidual",
-    "rejectedResidual",
+    "spoiledFraction",
     "worstCellResidual",
     "starChi2",
     "ratioMean",

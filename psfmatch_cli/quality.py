@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 KERNEL_GRID = 5
 #: FWHM, pixels, where none could be measured.
 COMMON_FWHM = 3.5
+#: Part of its light that a star leaves that is no star of both images; stars for which a fraction of such is meant.
+SPOILED, ENOUGH_BRIGHT = 0.15, 20
 #: Sources of a sparse field, a pixel: where there are fewer, real changes may be as many as stars.
 SPARSE = 1e-4
 
@@ -182,10 +184,17 @@ def _of_stars(in_fit: StarResiduals, held_out: StarResiduals, rejected: StarResi
         "star_residual": in_fit.relative_residual,
         "held_out_residual": held_out.relative_residual,
         "rejected_residual": rejected.relative_residual,
+        "spoiled_fraction": _spoiled_fraction([in_fit, held_out, rejected]),
         "flux_residual": flux,
         "ratio_mean": in_fit.ratio.mean() if enough else np.nan,
         "ratio_std": in_fit.ratio.std() if enough else np.nan,
     }
+
+
+def _spoiled_fraction(stars: list[StarResiduals]) -> float:
+    """Fraction of the bright stars that leave much of their light; NaN where there are few."""
+    excess = np.concatenate([kind.excess[kind.bright] for kind in stars])
+    return float(np.mean(excess > SPOILED**2)) if len(excess) >= ENOUGH_BRIGHT else float("nan")
 
 
 def _of_kernel(subject: Subject) -> dict[str, float]:

@@ -18,7 +18,7 @@ LIMITS = (
     ("sky_width_factor", "sky is {:.2f} times off the predicted noise", "sky_width"),
     ("star_residual", "candidates of the kernel leave {:.1%} of their light", "star_residual"),
     ("held_out_residual", "stars kept out of the fit leave {:.1%} of their light", "star_residual"),
-    ("rejected_residual", "candidates that the fit rejected leave {:.1%} of their light", "rejected_residual"),
+    ("spoiled_fraction", "{:.1%} of the bright candidates leave more than 15 % of their light", "spoiled"),
     ("worst_cell_residual", "stars in a cell leave {:.1%} of their light", "cell_residual"),
     ("flux_residual", "{:.1%} of the stars' flux is left", "flux_residual"),
     ("ratio_mean", "residual over light of the candidates is {:.2f}", "ratio_mean"),

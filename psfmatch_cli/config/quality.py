@@ -32,10 +32,14 @@ class QualityConfig(Group):
         0.08, gt=0, description="median relative residual of bright stars in the worst cell"
     )
     cell_residual_bad: float = Field(0.12, gt=0, description="the same for bad")
-    rejected_residual_doubtful: float = Field(
-        0.15, gt=0, description="the same of the candidates that the fit rejected: stars that are saturated unnoticed"
+    spoiled_doubtful: float = Field(
+        0.15,
+        gt=0,
+        lt=1,
+        description="fraction of the bright candidates, also of those that the fit rejected, that leave more than 15 % of "
+        "their light: stars that are saturated unnoticed",
     )
-    rejected_residual_bad: float = Field(0.3, gt=0, description="the same for bad")
+    spoiled_bad: float = Field(0.2, gt=0, lt=1, description="the same for bad")
     flux_residual_doubtful: float = Field(
         0.03, gt=0, description="median part of bright stars' flux that is left, or over-subtracted"
     )
