@@ -36,8 +36,8 @@ class QualityConfig(Group):
         0.15,
         gt=0,
         lt=1,
-        description="fraction of the bright candidates, also of those that the fit rejected, that leave more than 15 % of "
-        "their light: stars that are saturated unnoticed",
+        description="fraction of the bright candidates, also of those that the fit rejected, that leave more than 15 % "
+        "of their light: stars that are saturated unnoticed",
     )
     spoiled_bad: float = Field(0.2, gt=0, lt=1, description="the same for bad")
     flux_residual_doubtful: float = Field(
