@@ -11,6 +11,7 @@ from psfmatch_cli.config.candidates import CandidateConfig
 from psfmatch_cli.config.detection import DetectionConfig
 from psfmatch_cli.config.difference_sources import DifferenceSourceConfig
 from psfmatch_cli.config.kernel import KernelConfig
+from psfmatch_cli.config.quality import QualityConfig
 from psfmatch_cli.config.subtraction import SubtractionConfig
 from psfmatch_cli.config.warp import WarpConfig
 
@@ -39,3 +40,4 @@ class Settings(Group):
     kernel: KernelConfig = KernelConfig()
     subtraction: SubtractionConfig = SubtractionConfig()
     difference_sources: DifferenceSourceConfig = DifferenceSourceConfig()
+    quality: QualityConfig = QualityConfig()
