@@ -49,6 +49,36 @@ DIFFERENCE_SOURCES = (
 FAKES = ("density", "on_galaxies", "min_snr", "max_snr", "separation", "match_radius", "seed")
 _BIN_WEIGHT = OwnSetting("upstream weights by the standard error", "error")
 
+#: Settings of the verdict on a difference.
+_QUALITY = (
+    "level",
+    "min_stars",
+    "sky_width_doubtful",
+    "sky_width_bad",
+    "star_residual_doubtful",
+    "star_residual_bad",
+    "cell_residual_doubtful",
+    "cell_residual_bad",
+    "spoiled_doubtful",
+    "spoiled_bad",
+    "flux_residual_doubtful",
+    "flux_residual_bad",
+    "ratio_mean_bad",
+    "ratio_std_bad",
+    "sky_mean_doubtful",
+    "sky_mean_bad",
+    "kernel_range_doubtful",
+    "kernel_range_bad",
+    "kernel_scatter_doubtful",
+    "kernel_shift_doubtful",
+    "autocorrelation_doubtful",
+    "calibration_doubtful",
+    "masked_doubtful",
+    "masked_bad",
+    "sources_doubtful",
+    "sources_bad",
+)
+
 #: Settings that upstream has no field for in every version, by key.
 OWN: dict[str, OwnSetting] = {
     "threads": OwnSetting("does not change the result"),
@@ -85,6 +115,7 @@ OWN: dict[str, OwnSetting] = {
         for name in DIFFERENCE_SOURCES
     },
     **{f"fakes.{name}": OwnSetting("upstream injects sources in tasks of their own") for name in FAKES},
+    **{f"quality.{name}": OwnSetting("does not change the difference") for name in _QUALITY},
 }
 
 

@@ -44,6 +44,7 @@ all_options = options.chain(
     options.product("warped", "Template on the science grid", "none"),
     options.regions,
     options.metadata,
+    options.quality,
     options.summary,
     method_options,
 )
@@ -143,12 +144,25 @@ def write_products(run: Run, names: Mapping[str, Path], made: Matched) -> None:
 def describe(made: Matched) -> str:
     """What a match found, in one line."""
     summary = made.result.summary
+    how = (
+        f"{summary['n_used']} of {summary['n_sources']} sources used"
+        if "n_used" in summary
+        else f"nothing fitted, {summary['kernel_file']} applied"
+    )
     return (
-        f"{summary['convolved']} convolved, {summary['n_used']} of {summary['n_sources']} sources used, "
+        f"{summary['convolved']} convolved, {how}, "
         f"kernel {summary['kernel_size']} px of order {summary['spatial_order']}, "
         f"sum {summary['kernel_sum']:.4f}{_expectation(summary)}, "
-        f"sky width {_sky_width(summary)}{_scaling(summary)}{_counts(made.result)}"
+        f"sky width {_sky_width(summary)}{_scaling(summary)}{_counts(made.result)}, "
+        f"quality: {_verdict(summary)}"
     )
+
+
+def _verdict(summary: Mapping[str, Any]) -> str:
+    """The verdict on the difference, with its reasons."""
+    from psfmatch_cli.quality_verdict import Verdict
+
+    return str(Verdict(summary["quality"], tuple(summary["quality_reasons"])))
 
 
 def _counts(result: MatchExposuresResult) -> str:

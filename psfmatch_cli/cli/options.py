@@ -36,6 +36,7 @@ SETTING_OF = {
     "density": "fakes.density",
     "on_galaxies": "fakes.on_galaxies",
     "seed": "fakes.seed",
+    "quality": "quality.level",
     "threads": "threads",
 }
 
@@ -331,6 +332,22 @@ strict = setting_option(
     "--strict/--no-strict",
     section="Matching",
     help="End with exit status 3 where the fit is underconstrained or badly conditioned, or warn. [default: no-strict]",
+)
+
+quality = chain(
+    setting_option(
+        "--quality",
+        type=click.Choice(["fast", "full"]),
+        section="Output",
+        help="What the verdict on the difference (good, doubtful, bad) rests on: samples of sky and stars, or also a "
+        "count of the difference's sources. [default: fast]",
+    ),
+    option(
+        "--fail-on-quality",
+        is_flag=True,
+        section="Output",
+        help="End with exit status 4 where the difference is bad; all files are written and say so.",
+    ),
 )
 
 allow_identical = setting_option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from psfmatch_cli.cli import matching, options
+from psfmatch_cli.cli import matching, options, saved
 from psfmatch_cli.cli.mosaics import match_extensions
 from psfmatch_cli.cli.products import beside
 from psfmatch_cli.cli.run import running
@@ -21,6 +21,7 @@ from psfmatch_cli.cli.work import Work
 @options.product("diff-sources", "Table of the sources of the difference (.fits, .ecsv, .csv)", "none")
 @options.normalize
 @options.decorrelate
+@saved.use_kernel
 @matching.all_options
 def command(template: Path, science: Path, output: Path, **given: Any) -> int:
     """Subtract TEMPLATE from SCIENCE after matching their PSFs.
@@ -37,6 +38,7 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> int:
         "matched image": beside(output, given["matched"], given["no_matched"], "_matched.fits"),
         "difference": output,
     }
+    saved.check_options(given)
     with running("subtract", given, inputs, outputs) as run:
         if given["all_extensions"]:
             return match_extensions(run, Work.subtract)
@@ -44,4 +46,4 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> int:
         with run.writing(made.summary) as names:
             matching.write_products(run, names, made)
         run.say(f"subtract: {matching.describe(made)} -> {output}")
-    return 0
+    return run.ending["exitCode"]

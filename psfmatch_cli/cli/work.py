@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from psfmatch_cli.cli.products import is_wanted
 from psfmatch_cli.cli.reading import read_options
+from psfmatch_cli.cli.saved import subtract_with_kernel
 from psfmatch_cli.errors import UsageError
 from psfmatch_cli.provenance import WorkRecord
 
@@ -92,6 +93,8 @@ class Work:
         """
         with self._task() as task:
             template, science = self._read_pair()
+            if self.given.get("use_kernel") is not None:
+                return Matched(subtract_with_kernel(task, template, science, self.given, self._match_arguments()))
             result = task.subtract_exposures(template, science, **self._match_arguments())
             score = sources = None
             if is_wanted(self.given, "score"):

@@ -9,6 +9,7 @@ from psfmatch_cli.config.detection import BackgroundConfig, DetectionConfig
 from psfmatch_cli.config.difference_sources import DifferenceSourceConfig
 from psfmatch_cli.config.fakes import FakesConfig
 from psfmatch_cli.config.kernel import KernelConfig
+from psfmatch_cli.config.quality import QualityConfig
 from psfmatch_cli.config.settings import Settings
 from psfmatch_cli.config.subtraction import SubtractionConfig
 from psfmatch_cli.config.warp import WarpConfig
@@ -22,6 +23,7 @@ __all__ = [
     "Group",
     "KernelConfig",
     "Planes",
+    "QualityConfig",
     "Settings",
     "SubtractionConfig",
     "WarpConfig",

@@ -12,6 +12,7 @@ from psfmatch_cli.config.detection import DetectionConfig
 from psfmatch_cli.config.difference_sources import DifferenceSourceConfig
 from psfmatch_cli.config.fakes import FakesConfig
 from psfmatch_cli.config.kernel import KernelConfig
+from psfmatch_cli.config.quality import QualityConfig
 from psfmatch_cli.config.subtraction import SubtractionConfig
 from psfmatch_cli.config.warp import WarpConfig
 
@@ -41,3 +42,4 @@ class Settings(Group):
     subtraction: SubtractionConfig = SubtractionConfig()
     difference_sources: DifferenceSourceConfig = DifferenceSourceConfig()
     fakes: FakesConfig = FakesConfig()
+    quality: QualityConfig = QualityConfig()
