@@ -15,7 +15,7 @@ from psfmatch_cli.fakes.score import COLUMNS as BIN_COLUMNS
 def files(pair_folder):
     """Beginning of a command line."""
     files = pair_folder / "template.fits", pair_folder / "science.fits", "-o", "fakes.ecsv"
-    return "fakes", *files, *FWHMS, "--kernel-order", "0", "--background-order", "0"
+    return "fakes", *files, *FWHMS, "--kernel-order", "0", "--background-order", "1"
 
 
 def test_tables_plot_and_summary_are_written(psfmatch, files, tmp_path):
