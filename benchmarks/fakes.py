@@ -50,9 +50,7 @@ class SimulatedPsf(VaryingPsf):
 def trial_of(case: str, size: int, seed: int, density: float) -> Trial:
     """Trial of one simulated pair."""
     pair = simulate_pair(preset(case, width=size, height=size, seed=seed, n_transients=0))
-    settings = Settings(
-        subtraction=SubtractionConfig(decorrelate=True), fakes=FakesConfig(seed=seed, density=density, separation=5)
-    )
+    settings = Settings(subtraction=SubtractionConfig(decorrelate=True), fakes=FakesConfig(seed=seed, density=density))
     task = ImagePsfMatchTask(settings)
     return run_trial(pair.template, pair.science, task.subtract_exposures, settings, psf=SimulatedPsf.of(pair))
 

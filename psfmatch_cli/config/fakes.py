@@ -16,7 +16,7 @@ class FakesConfig(Group):
     )
     min_snr: float = Field(2.0, gt=0, description="signal-to-noise ratio of the faintest")
     max_snr: float = Field(100.0, gt=0, le=10000, description="signal-to-noise ratio of the brightest")
-    separation: float = Field(6.0, ge=2, le=100, description="least distance of two of them, in FWHM of the PSF")
+    separation: float = Field(8.0, ge=2, le=100, description="least distance of two of them, in FWHM of the PSF")
     match_radius: float = Field(
         0.5, gt=0, le=1, description="largest distance of a detection that is an injected source, in FWHM of the PSF"
     )
