@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Card with the name of each input, and the products by option: their role in the record and the end of their usual name.
+#: Card with the name of each input; role in the record of each product, and the end of its usual name.
 _INPUT_CARDS = {"template": "PMTMPL", "science": "PMSCI"}
 _PRODUCTS = {"matched": ("matched image", "_matched.fits"), "kernel": ("kernel", "_kernel.fits")}
 _TABLE, _TABLE_ROLE = "diff_sources", "difference sources"

@@ -8,6 +8,7 @@ from typing import Any
 from psfmatch_cli.cli import matching, options
 from psfmatch_cli.cli.mosaics import match_extensions
 from psfmatch_cli.cli.products import beside
+from psfmatch_cli.cli.reporting import write_report
 from psfmatch_cli.cli.run import running
 from psfmatch_cli.cli.work import Work
 
@@ -18,6 +19,7 @@ from psfmatch_cli.cli.work import Work
 @options.output("Difference exposure (.fits, .fits.gz or .fits.fz)")
 @options.product("matched", "Matched exposure, see psfmatch match", "OUTPUT_matched.fits beside it")
 @options.product("score", "Score image: flux of a point source at every pixel and its variance", "none")
+@options.product("report", "Page with pictures of the difference and of how it was made (.html)", "none")
 @options.normalize
 @options.decorrelate
 @matching.all_options
@@ -32,6 +34,7 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> int:
     outputs = {
         **matching.further_products(output, given),
         "score": beside(output, given["score"], given["no_score"], ""),
+        "report": beside(output, given["report"], given["no_report"], ""),
         "matched image": beside(output, given["matched"], given["no_matched"], "_matched.fits"),
         "difference": output,
     }
@@ -41,5 +44,7 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> int:
         made = run.work.subtract()
         with run.writing(made.summary) as names:
             matching.write_products(run, names, made)
+            if "report" in names:
+                write_report(run, names["report"], made)
         run.say(f"subtract: {matching.describe(made)} -> {output}")
     return 0

@@ -40,10 +40,13 @@ class Matched:
         With a difference if it is a `SubtractExposuresResult`.
     score : Score or None
         Its score image, if one was wanted.
+    science : Exposure or None
+        The science exposure, if a report is wanted, which shows it.
     """
 
     result: MatchExposuresResult
     score: Score | None = None
+    science: Exposure | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -83,11 +86,12 @@ class Work:
         with self._task() as task:
             template, science = self._read_pair()
             result = task.subtract_exposures(template, science, **self._match_arguments())
-            if not is_wanted(self.given, "score"):
-                return Matched(result)
-            from psfmatch_cli.score import score_exposure
+            score = None
+            if is_wanted(self.given, "score"):
+                from psfmatch_cli.score import score_exposure
 
-            return Matched(result, score_exposure(science, result, self.settings))
+                score = score_exposure(science, result, self.settings)
+            return Matched(result, score, science if is_wanted(self.given, "report") else None)
 
     def match(self) -> Matched:
         """The pair matched; errors as `ImagePsfMatchTask.match_exposures` and `read`."""

@@ -12,13 +12,18 @@ from psfmatch_cli.report.colors import FATES, OTHER_FATE, greys, palette
 from psfmatch_cli.report.markup import Markup, section, table, tag
 from psfmatch_cli.report.panels import Display
 from psfmatch_cli.report.png import data_uri, encode
-from psfmatch_cli.report.stretch import block_factor, block_means
 from psfmatch_cli.report.stamps import column, fates
+from psfmatch_cli.report.stretch import block_factor, block_means
 from psfmatch_cli.report.subject import Subject
 
 #: Longest side of the image under the circles, pixels.
 LARGEST = 512
-_STATUS_WORDS = {"used": "used in the last fit", "unused": "good, but not needed", "refused": "refused", "rejected": "rejected"}
+_STATUS_WORDS = {
+    "used": "used in the last fit",
+    "unused": "good, but not needed",
+    "refused": "refused",
+    "rejected": "rejected",
+}
 
 
 def candidate_section(subject: Subject, display: Display) -> Markup:
@@ -27,11 +32,17 @@ def candidate_section(subject: Subject, display: Display) -> Markup:
     counts = Counter(called)
     order = sorted(counts, key=lambda fate: (fate != "used", fate != "unused", -counts[fate], fate))
     rows = [
-        (tag("span", tag("i", style=f"background:{FATES.get(fate, OTHER_FATE)}"), f" {fate}"), counts[fate], _meaning(fate))
+        (
+            tag("span", tag("i", style=f"background:{FATES.get(fate, OTHER_FATE)}"), f" {fate}"),
+            counts[fate],
+            _meaning(fate),
+        )
         for fate in order
     ]
     legend = table(("fate", "sources", "meaning"), rows, class_="legend")
-    return section("Candidates", tag("div", _map(subject, display, called), legend, class_="split"), anchor="candidates")
+    return section(
+        "Candidates", tag("div", _map(subject, display, called), legend, class_="split"), anchor="candidates"
+    )
 
 
 def _meaning(fate: str) -> str:
@@ -44,7 +55,13 @@ def _map(subject: Subject, display: Display, called: list[str]) -> Markup:
     x, y = column(subject.candidates, "x") - x0 + 0.5, height - (column(subject.candidates, "y") - y0) - 0.5
     radius = max(width, height) / 110
     circles = [
-        charts.circle(x[n], y[n], radius, FATES.get(fate, OTHER_FATE), f"{fate} at {x[n] + x0 - 0.5:.1f}, {height - y[n] + y0 - 0.5:.1f}")
+        charts.circle(
+            x[n],
+            y[n],
+            radius,
+            FATES.get(fate, OTHER_FATE),
+            f"{fate} at {x[n] + x0 - 0.5:.1f}, {height - y[n] + y0 - 0.5:.1f}",
+        )
         # The used ones come last, over the others.
         for n, fate in sorted(enumerate(called), key=lambda item: item[1] == "used")
         if np.isfinite(x[n]) and np.isfinite(y[n])

@@ -23,11 +23,12 @@ def change_section(subject: Subject, display: Display) -> Markup:
     shown = [n for n in order if x[n] >= 0 and y[n] >= 0][:N_SHOWN]
     made = []
     for n in shown:
-        caption = (tag("b", f"{snr[n]:.1f}σ"), f" {'+' if sign[n] > 0 else '−'} flux {flux[n]:.4g}", " dipole" if dipole[n] else "")
-        made.append(triplet(subject, display, (int(x[n]), int(y[n])), caption))
+        kind = "dipole" if dipole[n] else "brighter" if sign[n] > 0 else "fainter"
+        caption = (tag("b", f"{snr[n]:.1f} sigma "), kind), f"flux {flux[n]:.4g}"
+        made.append(triplet(subject, display, (int(x[n]), int(y[n])), *caption))
     note = (
-        f"{len(sources)} sources: {np.count_nonzero(sign > 0)} brighter and {np.count_nonzero(sign < 0)} fainter in the "
-        f"science image, {np.count_nonzero(dipole)} of them dipoles. The {len(shown)} most significant are shown: template, science, "
-        "difference / noise."
+        f"{len(sources)} sources: {np.count_nonzero(sign > 0)} brighter and {np.count_nonzero(sign < 0)} fainter in "
+        f"the science image, {np.count_nonzero(dipole)} of them dipoles. The {len(shown)} most significant are shown: "
+        "template, science, difference / noise."
     )
     return section("Sources of the difference", tag("p", note), tag("div", *made, class_="stamps"), anchor="sources")

@@ -58,15 +58,15 @@ def heat_map(values: NDArray, middle: float, spread: float, form: str, label: st
         color = hex_color(strength) if known else "none"
         ink = "on-dark" if abs(strength) > 0.6 else "on-light"
         cells.append(tag("rect", x=x, y=y, width=width, height=height, fill=color, class_="cell"))
-        cells.append(words(x + width / 2, y + height / 2 + 4, format(value, form) if known else "–", ink if known else ""))
+        cells.append(
+            words(x + width / 2, y + height / 2 + 4, format(value, form) if known else "-", ink if known else "")
+        )
     return drawing(columns * width, rows * height, *cells, label=label, class_="chart heat")
 
 
-def color_bar(low: str, middle: str, high: str) -> Markup:
-    """What blue, white and red mean."""
-    return tag(
-        "span", tag("span", low), tag("span", class_="bar"), tag("span", f"{middle} – {high}"), class_="scale"
-    )
+def color_bar(low: str, high: str) -> Markup:
+    """What blue and red mean; white is in the middle."""
+    return tag("div", tag("span", low), tag("span", class_="bar"), tag("span", high), class_="scale")
 
 
 def image(uri: str, alt: str, width: int, height: int, class_: str | None = None, zoom: float = 1) -> Markup:

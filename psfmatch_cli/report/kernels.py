@@ -45,7 +45,7 @@ def grid(box: Box, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def kernel_mosaic(kernel: MatchingKernel, box: Box) -> NDArray[np.float64]:
-    """Kernel images over their largest absolute value, on a grid of the field with gaps of one pixel; infinite there."""
+    """Kernel images over their largest absolute value, on a grid of the field; infinite in the gaps of one pixel."""
     xs, ys = grid(box, N_KERNELS)
     pitch = kernel.size + 1
     made = np.full((len(ys) * pitch - 1, len(xs) * pitch - 1), np.inf)
@@ -66,7 +66,9 @@ def _kernels(kernel: MatchingKernel, box: Box) -> Markup:
     uri = data_uri(encode(colors, palette()))
     caption = "Kernel across the field (red positive, blue negative; square root of the values)"
     alt = f"kernel of {kernel.size} x {kernel.size} pixels on a grid of positions"
-    return tag("figure", tag("figcaption", caption), charts.image(uri, alt, width, height, "pixels", 420 / max(width, height)))
+    return tag(
+        "figure", tag("figcaption", caption), charts.image(uri, alt, width, height, "pixels", 420 / max(width, height))
+    )
 
 
 def _sums(subject: Subject, kernel: MatchingKernel, box: Box) -> Markup:
@@ -88,6 +90,8 @@ def _background(model: BackgroundModel, box: Box) -> Markup:
     colors = signed((values - (low + high) / 2) / spread)
     height, width = colors.shape
     caption = f"Differential background of order {model.spatial.order}, added to the matched image"
-    drawn = charts.image(data_uri(encode(colors, palette())), "map of the background", width, height, "smooth", 420 / max(width, height))
-    bar = charts.color_bar(f"{low:.4g}", f"{(low + high) / 2:.4g}", f"{high:.4g} counts")
+    drawn = charts.image(
+        data_uri(encode(colors, palette())), "map of the background", width, height, "smooth", 420 / max(width, height)
+    )
+    bar = charts.color_bar(f"{low:.4g}", f"{high:.4g} counts")
     return tag("figure", tag("figcaption", caption), drawn, bar)

@@ -53,7 +53,11 @@ def header(subject: Subject) -> Markup:
 def _verdict(subject: Subject) -> Markup:
     level = subject.item(VERDICT)
     if not isinstance(level, str):
-        return tag("p", "The record of this run holds no verdict: look at the images, the residuals and the numbers.", class_="verdict none")
+        return tag(
+            "p",
+            "The record of this run holds no verdict: look at the images, the residuals and the numbers.",
+            class_="verdict none",
+        )
     known = level if level in ("good", "doubtful", "bad") else "none"
     reasons = [tag("li", reason) for reason in subject.items(REASONS)]
     return tag("div", tag("strong", level), tag("ul", *reasons) if reasons else "", class_=f"verdict {known}")
@@ -68,9 +72,19 @@ def _tiles(subject: Subject) -> Iterator[Markup]:
 
     masked = item("masked_fraction")
     expected = item("expected_kernel_sum")
-    yield tile("Sky width", number(item("sky_width")), "difference / noise; 1 is perfect")
-    yield tile("Kernel sum", number(item("kernel_sum")), f"expected {number(expected)}" if expected is not None else "flux ratio")
-    yield tile("Candidates used", number(item("n_used")), f"of {number(item('n_sources'))} sources, {number(item('n_rejected'))} rejected")
+    scale = item("variance_scale")
+    scaled = f", before the variance was scaled by {scale:.3f}" if isinstance(scale, float) and scale != 1 else ""
+    yield tile("Sky width", number(item("sky_width")), f"difference / noise; 1 is perfect{scaled}")
+    yield tile(
+        "Kernel sum",
+        number(item("kernel_sum")),
+        f"expected {number(expected)}" if expected is not None else "flux ratio",
+    )
+    yield tile(
+        "Candidates used",
+        number(item("n_used")),
+        f"of {number(item('n_sources'))} sources, {number(item('n_rejected'))} rejected",
+    )
     yield tile("Model error", _percent(item("model_error")), "of a bright star's flux")
     yield tile("Masked", _percent(masked), "of the pixels")
     yield tile("Condition number", number(item("condition_number")), f"kernel {number(item('kernel_constraint'))}")
@@ -89,7 +103,9 @@ def warning_section(subject: Subject) -> Markup:
         ("Adapted to few candidates", subject.items("run.summary.adaptations")),
         ("Not on this page", list(subject.missing)),
     )
-    made = [tag("div", tag("b", title), tag("ul", *(tag("li", line) for line in lines))) for title, lines in lists if lines]
+    made = [
+        tag("div", tag("b", title), tag("ul", *(tag("li", line) for line in lines))) for title, lines in lists if lines
+    ]
     return tag("section", *made, class_="warnings", id="warnings") if made else Markup()
 
 
@@ -100,7 +116,9 @@ def quality_section(subject: Subject) -> Markup:
         for name, title, note in _ITEMS
         if subject.item(f"run.summary.{name}") is not None
     ]
-    flat = {name: value for name, value in subject.record.flat().items() if name.startswith(("run.summary.", "psfMatch."))}
+    flat = {
+        name: value for name, value in subject.record.flat().items() if name.startswith(("run.summary.", "psfMatch."))
+    }
     further = [(name, number(value)) for name, value in sorted(flat.items()) if not name.endswith(_USAGE)]
     fold = tag("details", tag("summary", f"All {len(further)} items of the match"), table(("item", "value"), further))
     return section("Numbers", table(("number", "value", "what it is"), rows, class_="numbers"), fold, anchor="numbers")
@@ -127,8 +145,11 @@ def run_section(subject: Subject) -> Markup:
     ] + [(role, path, "") for role, path in _parts(flat, "run.outputs.", "")]
     made = [
         tag("pre", command),
-        tag("p", f"Run {number(subject.item('run.id'))}, {number(subject.item('run.startedUtc'))} UTC, "
-            f"{number(subject.item('run.wallSeconds'))} s"),
+        tag(
+            "p",
+            f"Run {number(subject.item('run.id'))}, {number(subject.item('run.startedUtc'))} UTC, "
+            f"{number(subject.item('run.wallSeconds'))} s",
+        ),
         table(("file", "name", "SHA-256 begins"), files),
         tag("h3", "Settings that are not the default"),
         table(("setting", "value", "from"), changed) if changed else tag("p", "None."),

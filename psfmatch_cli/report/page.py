@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator
 
 from psfmatch_cli.report.candidates import candidate_section
@@ -29,6 +30,7 @@ def make_page(subject: Subject) -> str:
     body = tag(
         "body",
         header(subject),
+        tag("nav", *(tag("a", title, href=f"#{anchor}") for title, anchor in _links(sections))),
         warning_section(subject),
         *sections,
         tag("footer", tag("p", f"Made by psfmatch {__version__}.")),
@@ -49,6 +51,12 @@ def _head(subject: Subject) -> Markup:
         tag("title", text(f"psfmatch: {subject.title}")),
         tag("style", Markup(CSS)),
     )
+
+
+def _links(sections: list[Markup]) -> list[tuple[Markup, str]]:
+    """Title and anchor of each section."""
+    found = (re.match(r'<section id="(\w+)"><h2>(.*?)</h2>', part) for part in sections)
+    return [(Markup(match[2]), match[1]) for match in found if match is not None]
 
 
 def _sections(subject: Subject) -> Iterator[Markup]:

@@ -20,14 +20,23 @@ LARGEST = 1024
 #: Significance that is full blue or red.
 FULL_COLOR = 5.0
 TITLES = {"template": "Template", "science": "Science", "matched": "Matched", "difference": "Difference / noise"}
-_HELP = (
+_KEYS = (
     ("wheel, drag", "zoom and move all panels together"),
     ("1 2 3 4", "one panel alone: template, science, matched, difference"),
     ("0 or Esc", "all panels side by side"),
     ("B", "blink science, matched, difference"),
-    ("M", "marks on and off"),
+    ("M", "marks of the sources of the difference on and off"),
     ("+ - R", "zoom in, zoom out, whole image"),
 )
+#: Buttons by what the script does.
+_BUTTONS = {
+    "side": "Side by side",
+    "blink": "Blink",
+    "marks": "Marks",
+    "in": "+",
+    "out": "-",
+    "reset": "Whole image",
+}
 
 
 @dataclass(frozen=True)
@@ -78,13 +87,19 @@ def panels(subject: Subject, display: Display) -> Markup:
     """The section with the four panels."""
     factor = block_factor(subject.difference.image.shape, LARGEST)
     made = [_panel(subject, role, picture) for role, picture in _pictures(subject, display, factor)]
-    blocks = "" if factor == 1 else f" Each pixel here is the mean of {factor} x {factor}; the difference is their sum over its noise."
+    blocks = (
+        ""
+        if factor == 1
+        else f" Each pixel here is the mean of {factor} x {factor}; the difference is their sum over its noise."
+    )
     note = (
-        "Template, science and matched image have the same asinh stretch, each above its own sky and in science counts. "
+        "Template, science and matched image have the same asinh stretch, each above its own sky, in science counts. "
         f"The difference is in units of its noise, from blue (-{FULL_COLOR:g}) over white to red (+{FULL_COLOR:g}); "
         f"slate pixels have no value or are not usable.{blocks}"
     )
-    return section("Images", _controls(), tag("div", *made, class_="panels", id="panels"), tag("p", note), anchor="images")
+    return section(
+        "Images", _controls(subject), tag("div", *made, class_="panels", id="panels"), tag("p", note), anchor="images"
+    )
 
 
 def _pictures(subject: Subject, display: Display, factor: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
@@ -101,7 +116,8 @@ def _panel(subject: Subject, role: str, picture: NDArray[np.uint8]) -> Markup:
     moved = tag("div", drawn, _marks(subject), class_="moved")
     title = tag("figcaption", TITLES[role], " ", tag("span", subject.described.get(role, ""), class_="quiet"))
     view = tag("div", moved, class_="view", style=f"aspect-ratio:{width}/{height}")
-    return tag("figure", title, view, class_="panel", data_role=role)
+    bar = charts.color_bar(f"-{FULL_COLOR:g}", f"+{FULL_COLOR:g}") if role == "difference" else ""
+    return tag("figure", title, view, bar, class_="panel", data_role=role)
 
 
 def _marks(subject: Subject) -> Markup:
@@ -112,15 +128,21 @@ def _marks(subject: Subject) -> Markup:
     x0, y0 = subject.difference.xy0
     radius = max(2.5 * subject.fwhm, max(width, height) / 150)
     circles = [
-        charts.circle(x - x0 + 0.5, height - (y - y0) - 0.5, radius, "#e31a1c" if sign > 0 else "#1f78b4", f"{x:.1f}, {y:.1f}")
+        charts.circle(
+            x - x0 + 0.5, height - (y - y0) - 0.5, radius, "#e31a1c" if sign > 0 else "#1f78b4", f"{x:.1f}, {y:.1f}"
+        )
         for x, y, sign in zip(*(subject.sources[name] for name in ("x", "y", "polarity")), strict=True)
         if np.isfinite(x) and np.isfinite(y)
     ]
     return tag("svg", *circles, viewBox=f"0 0 {width} {height}", class_="marks", aria_hidden="true")
 
 
-def _controls() -> Markup:
+def _controls(subject: Subject) -> Markup:
     """Buttons for what the keys do, and the list of the keys."""
-    buttons = (("side", "Side by side"), ("blink", "Blink"), ("marks", "Marks"), ("in", "+"), ("out", "–"), ("reset", "Whole image"))
-    keys = tag("details", tag("summary", "Keys"), tag("dl", *(tag(n, v) for key, what in _HELP for n, v in (("dt", key), ("dd", what)))))
-    return tag("div", *(tag("button", what, type="button", data_do=do) for do, what in buttons), keys, class_="controls")
+    buttons = [
+        tag("button", what, type="button", data_do=do)
+        for do, what in _BUTTONS.items()
+        if do != "marks" or subject.sources is not None
+    ]
+    keys = (tag(name, words) for key, what in _KEYS for name, words in (("dt", key), ("dd", what)))
+    return tag("div", *buttons, tag("details", tag("summary", "Keys"), tag("dl", *keys)), class_="controls")

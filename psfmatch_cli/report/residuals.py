@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from psfmatch_cli.report import charts
 from psfmatch_cli.report.markup import Markup, section, tag
@@ -14,10 +15,11 @@ from psfmatch_cli.report.subject import Subject
 
 #: Pixels that histogram and maps are made of.
 N_HISTOGRAM = 2_000_000
-#: The histogram reaches to this significance on both sides, with this many bins per unit; beyond is counted at the ends.
+#: Largest significance of the histogram, on both sides, and its bins per unit; what is beyond counts at the ends.
 REACH, PER_UNIT = 8, 5
 #: Cells along the longer side of the maps, and the fewest sky pixels of a cell.
 N_CELLS, FEWEST = 8, 50
+_LEGEND = {"sky": "■ sky", "all": "■ with sources", "gauss": "— unit Gaussian"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def histogram(subject: Subject) -> Histogram:
 
 
 def cell_maps(subject: Subject) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Robust width and mean of difference over noise on the sky in cells, (rows, columns) each; the lowest row first."""
+    """Robust width and mean of difference over noise on the sky in cells, (rows, columns), the lowest row first."""
     height, width = subject.significance.shape
     cell = max(height, width) / N_CELLS
     rows, columns = max(1, round(height / cell)), max(1, round(width / cell))
@@ -72,7 +74,7 @@ def residual_section(subject: Subject) -> Markup:
     """Histogram and maps."""
     widths, means = cell_maps(subject)
     made = [
-        tag("figure", tag("figcaption", "Difference / noise, all pixels"), histogram_chart(histogram(subject)), class_="wide"),
+        tag("figure", tag("figcaption", "Difference / noise, all pixels"), histogram_chart(histogram(subject))),
         tag(
             "figure",
             tag("figcaption", "Width on the sky per cell; 1 is what the variance says"),
@@ -87,39 +89,65 @@ def residual_section(subject: Subject) -> Markup:
     return section("Noise of the difference", tag("div", *made, class_="charts"), anchor="noise")
 
 
+@dataclass(frozen=True)
+class _Axes:
+    """Where significances and numbers of pixels lie on the histogram's chart.
+
+    Parameters
+    ----------
+    decades : float
+        Logarithm of the largest number.
+    """
+
+    decades: float
+    width: float = 640
+    height: float = 300
+    left: float = 52
+    bottom: float = 34
+    top: float = 12
+
+    #: Logarithm at the bottom, for bins without a pixel.
+    lowest = -0.3
+
+    def at(self, x: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
+        """Points of significances and numbers, (..., 2)."""
+        level = np.log10(np.maximum(n, 10**self.lowest))
+        across = self.left + (np.asarray(x) + REACH) / (2 * REACH) * (self.width - self.left - 10)
+        part = (self.decades - level) / (self.decades - self.lowest)
+        return np.stack(np.broadcast_arrays(across, self.top + part * (self.height - self.top - self.bottom)), axis=-1)
+
+    def drawn(self) -> Iterator[Markup]:
+        """Lines and numbers of the axes."""
+        for x in range(-REACH, REACH + 1, 2):
+            across, low = self.at(x, 0)
+            yield charts.line(across, low, across, self.top, "grid")
+            yield charts.words(across, self.height - 18, str(x), "axis", text_anchor="middle")
+        for n in range(int(self.decades) + 1):
+            yield charts.words(self.left - 6, self.at(0, 10.0**n)[1] + 4, f"{10**n:,}", "axis", text_anchor="end")
+        yield charts.words(self.width / 2, self.height - 2, "difference / noise", "axis", text_anchor="middle")
+
+
 def histogram_chart(counts: Histogram) -> Markup:
-    """The histograms on a logarithmic scale with the Gaussian of width 1 that has as many pixels as the sky."""
-    width, height, left, bottom, top = 640, 300, 52, 34, 12
-    centers = (np.arange(2 * REACH * PER_UNIT) + 0.5) / PER_UNIT - REACH
-    total = max(int(counts.sky.sum()), 1)
-    highest = np.log10(max(counts.all_pixels.max(), total / PER_UNIT, 10)) + 0.15
-
-    def at(x: NDArray, n: NDArray) -> NDArray:
-        level = np.clip(np.log10(np.maximum(n, 1e-9)), -0.3, None)
-        across = left + (x + REACH) / (2 * REACH) * (width - left - 10)
-        return np.stack([across, top + (highest - level) / (highest + 0.3) * (height - top - bottom)], axis=-1)
-
-    def steps(n: NDArray) -> NDArray:
-        edges = np.repeat(np.arange(len(n) + 1) / PER_UNIT - REACH, 2)
-        return at(edges, np.concatenate([[0], np.repeat(n, 2), [0]]))
-
-    smooth = np.linspace(-REACH, REACH, 321)
-    gauss = total / PER_UNIT * np.exp(-(smooth**2) / 2) / np.sqrt(2 * np.pi)
-    axes = [
-        *(charts.line(*at(np.array(x), np.array(1e-9)), *at(np.array(x), np.array(10**highest)), "grid") for x in range(-REACH, REACH + 1, 2)),
-        *(charts.words(at(np.array(x), np.array(1))[0], height - 16, str(x), "axis", text_anchor="middle") for x in range(-REACH, REACH + 1, 2)),
-        *(charts.words(left - 6, at(np.array(0.0), np.array(10.0**n))[1] + 4, f"10^{n}", "axis", text_anchor="end") for n in range(int(highest) + 1)),
-        charts.words(width / 2, height - 2, "difference / noise", "axis", text_anchor="middle"),
-    ]
+    """The histograms on a logarithmic scale, and the Gaussian of width 1 that has as many pixels as the sky."""
+    peak = max(int(counts.sky.sum()), 1) / PER_UNIT / np.sqrt(2 * np.pi)
+    axes = _Axes(float(np.log10(max(counts.all_pixels.max(), peak, 10))) + 0.15)
+    x = np.linspace(-REACH, REACH, 321)
+    gauss = peak * np.exp(-(x**2) / 2)
     shown = gauss > 0.5
     lines = [
-        charts.path(steps(counts.all_pixels), "all", closed=True),
-        charts.path(steps(counts.sky), "sky", closed=True),
-        charts.path(at(smooth[shown], gauss[shown]), "gauss"),
+        charts.path(axes.at(*_steps(counts.all_pixels)), "all", closed=True),
+        charts.path(axes.at(*_steps(counts.sky)), "sky", closed=True),
+        charts.path(axes.at(x[shown], gauss[shown]), "gauss"),
     ]
     legend = [
-        charts.words(left + 10, top + 16 + 16 * n, words, f"axis {name}-ink")
-        for n, (name, words) in enumerate((("sky", "■ sky"), ("all", "■ with sources"), ("gauss", "— unit Gaussian")))
+        charts.words(axes.left + 10, axes.top + 16 * n, words, f"axis {name}-ink")
+        for n, (name, words) in enumerate(_LEGEND.items(), start=1)
     ]
     label = "histogram of difference over noise with a unit Gaussian"
-    return charts.drawing(width, height, *axes, *lines, *legend, label=label)
+    return charts.drawing(axes.width, axes.height, *axes.drawn(), *lines, *legend, label=label)
+
+
+def _steps(n: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
+    """Outline of the bars of a histogram, from the bottom to the bottom: significances and numbers."""
+    edges = np.arange(len(n) + 1) / PER_UNIT - REACH
+    return np.repeat(edges, 2), np.concatenate([[0], np.repeat(n, 2), [0]])

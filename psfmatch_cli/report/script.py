@@ -60,7 +60,7 @@ SCRIPT = """
     out() { zoom(1 / 1.5, .5, .5); },
     reset() { Object.assign(state, {scale: 1, x: 0, y: 0}); draw(); },
   };
-  for (const name of Object.keys(actions)) button(name).addEventListener("click", actions[name]);
+  for (const name of Object.keys(actions)) button(name)?.addEventListener("click", actions[name]);
 
   const keys = {"0": "side", Escape: "side", b: "blink", m: "marks", "+": "in", "=": "in", "-": "out", r: "reset"};
   document.addEventListener("keydown", event => {

@@ -118,13 +118,27 @@ def _grid(subject: Subject, display: Display, rows: NDArray, rms: NDArray, snr: 
     for n in rows:
         fate = called[n]
         color = FATES.get(fate, OTHER_FATE)
-        caption = (tag("b", f"{rms[n]:.1f}σ"), f" S/N {snr[n]:.0f} ", tag("i", style=f"background:{color}"), f" {fate}")
-        made.append(triplet(subject, display, (int(x[n]), int(y[n])), caption))
+        caption = (
+            (tag("b", f"{rms[n]:.1f} sigma "), tag("i", style=f"background:{color}"), f" {fate}"),
+            f"S/N {snr[n]:.0f}",
+        )
+        made.append(triplet(subject, display, (int(x[n]), int(y[n])), *caption))
     return tag("div", *made, class_="stamps")
 
 
-def triplet(subject: Subject, display: Display, at: tuple[int, int], caption: Sequence[object]) -> Markup:
-    """Stamps of the images that there are and of the difference, around a pixel (x, y)."""
+def triplet(subject: Subject, display: Display, at: tuple[int, int], caption: Sequence[object], quiet: str) -> Markup:
+    """Stamps of the images that there are and of the difference, around a pixel (x, y).
+
+    Parameters
+    ----------
+    subject, display : Subject, Display
+    at : (int, int)
+        Array index (x, y) of the pixel.
+    caption : sequence
+        First line below it.
+    quiet : str
+        Second line, before the position.
+    """
     half = round(float(np.clip(HALF_PER_FWHM * subject.fwhm, *HALF_LIMITS)))
     roles = [role for role in ("template", "science") if role in subject.images]
     cuts = {role: display.above_sky(role, cut(subject.images[role], at, half)) for role in roles}
@@ -136,8 +150,11 @@ def triplet(subject: Subject, display: Display, at: tuple[int, int], caption: Se
     x0, y0 = subject.difference.xy0
     where = f"x {at[0] + x0}, y {at[1] + y0}"
     height, width = joined.shape
-    drawn = charts.image(data_uri(encode(joined, palette())), f"stamps at {where}", width, height, zoom=_ZOOM * 25 / (2 * half + 1))
-    return tag("figure", drawn, tag("figcaption", *caption, tag("span", where, class_="quiet")), class_="stamp")
+    drawn = charts.image(
+        data_uri(encode(joined, palette())), f"stamps at {where}", width, height, zoom=_ZOOM * 25 / (2 * half + 1)
+    )
+    lines = tag("div", *caption), tag("div", f"{quiet} · {where}", class_="quiet")
+    return tag("figure", drawn, tag("figcaption", *lines), class_="stamp")
 
 
 def _stamp_stretch(display: Display, cuts: dict[str, NDArray]) -> Stretch | None:

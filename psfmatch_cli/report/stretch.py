@@ -97,7 +97,7 @@ def block_means(values: NDArray, factor: int) -> NDArray[np.float64]:
 
 
 def block_significance(significance: NDArray, factor: int) -> NDArray[np.float64]:
-    """Sums of blocks in units of their noise, where the pixels' noise is independent; NaN where less than half is known."""
+    """Sums of blocks over their noise if that of the pixels is independent; NaN where less than half is known."""
     if factor == 1:
         return significance.astype(float)
     n = block_sums(np.isfinite(significance), factor)
