@@ -21,6 +21,10 @@ from psfmatch_cli.psf import Psf
 
 log = logging.getLogger(__name__)
 
+#: Columns of the index of attached objects.
+INDEX_COLUMNS = ("id", "name", "cat.archive", "row0", "nrows")
+#: Of a PSF image, pixels.
+LARGEST_SIDE = 1001
 #: Flux of AB magnitude 0, nJy.
 ZERO_MAGNITUDE_FLUX = 3.6307805477e12
 
@@ -78,7 +82,8 @@ class Archive:
 
     def __init__(self, index: ArchiveTable, tables: Sequence[ArchiveTable]):
         self._index = index.rows
-        self._tables = {int(table.header["AR_CATN"]): table for table in tables if "AR_CATN" in table.header}
+        numbers = [table.header.get("AR_CATN") for table in tables]
+        self._tables = {n: table for n, table in zip(numbers, tables, strict=True) if type(n) is int}
 
     def get(self, number: int) -> StoredObject | None:
         """The object with this id, or None."""
@@ -88,6 +93,8 @@ class Archive:
                 continue
             first = int(entry["row0"])
             rows = table.rows[first : first + int(entry["nrows"])]
+            if len(rows) == 0:
+                continue
             return StoredObject(str(entry["name"]).strip(), table.header, rows)
         return None
 
@@ -101,12 +108,15 @@ class Archive:
     def attached(self, header: Mapping[str, Any], kind: str) -> StoredObject | None:
         """The object of a kind (PSF, PHOTOCALIB, FILTER) that the primary header refers to, or None."""
         number = header.get(f"ARCHIVE_ID_{kind}", header.get(f"{kind}_ID"))
-        return self.get(int(number)) if number else None
+        return self.get(number) if type(number) is int and number else None
 
 
 def archived_fluxmag0(stored: StoredObject) -> float | None:
-    """Counts of a magnitude 0 source from a PhotoCalib; None where its mean is not positive."""
-    mean = float(stored.value("calibrationMean"))
+    """Counts of a magnitude 0 source from a PhotoCalib; None where it has no mean, or one that is not positive."""
+    try:
+        mean = float(stored.value("calibrationMean"))
+    except (KeyError, ValueError, TypeError):
+        return None
     return ZERO_MAGNITUDE_FLUX / mean if mean > 0 else None
 
 
@@ -155,7 +165,7 @@ def archived_psf(archive: Archive, stored: StoredObject, where: str) -> Psf | No
         image = makers[stored.name]() if stored.name in makers else None
         if image is not None:
             return Psf.from_image(image, f"attached {stored.name}")
-    except (KeyError, ValueError, InputError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, InputError) as error:
         log.info("%s: the attached %s is not as expected (%s)", where, stored.name, error)
         return None
     log.info("%s: the attached PSF (%s) cannot be read; a FWHM or a PSF file can be given", where, stored.name)
@@ -163,12 +173,20 @@ def archived_psf(archive: Archive, stored: StoredObject, where: str) -> Psf | No
 
 
 def _dimensions(stored: StoredObject) -> tuple[int, int]:
-    """Width and height, stored as one column of two numbers or as two columns."""
+    """Width and height, stored as one column of two numbers or as two columns.
+
+    Raises
+    ------
+    ValueError
+        If these are no sides of a PSF image.
+    """
     names = stored.rows.dtype.names
     if "dimensions" in names:
         width, height = np.ravel(stored.value("dimensions"))
     else:
         width, height = (stored.value(f"dimensions.{axis}", f"dimensions_{axis}") for axis in "xy")
+    if not (1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE):
+        raise ValueError(f"{width} x {height} pixels")
     return int(width), int(height)
 
 

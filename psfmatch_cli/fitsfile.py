@@ -10,9 +10,8 @@ import hashlib
 import logging
 import re
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,11 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from psfmatch_cli.errors import InputError, UsageError
+from psfmatch_cli.fitsscan import BLOCK, HduExtent
 from psfmatch_cli.layouts import Hdu
+from psfmatch_cli.unpack import Structure, read_structure
 
 log = logging.getLogger(__name__)
-
-#: What astropy raises on files that are cut off or not FITS at all.
-BROKEN_FILE_ERRORS = (OSError, EOFError, zlib.error, fits.VerifyError, ValueError, TypeError, IndexError)
 
 HduKey = int | str | tuple[str, int]
 
@@ -84,28 +82,48 @@ def describe_key(key: HduKey) -> str:
     return f"{key[0]},{key[1]}" if isinstance(key, tuple) else str(key)
 
 
+class OpenedHdus(fits.HDUList):
+    """The HDUs of an open file.
+
+    Attributes
+    ----------
+    structure : Structure or None
+        Where they lie in the file; None for HDUs that are not of a file.
+    """
+
+    structure: Structure | None = None
+
+
 @contextmanager
-def open_fits(path: Path) -> Iterator[fits.HDUList]:
+def open_fits(path: Path) -> Iterator[OpenedHdus]:
     """The opened file with all headers read, not memory mapped.
 
     Raises
     ------
     InputError
-        If the file is missing, unreadable, or not FITS.
+        If the file is missing, unreadable, not FITS, or its structure is damaged.
     """
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, expected a FITS file")
-    try:
-        with _logged_warnings(path):
-            hdus = fits.open(path, memmap=False, lazy_load_hdus=False)
-    except PermissionError as error:
-        raise InputError(f"{path}: permission denied") from error
-    except BROKEN_FILE_ERRORS as error:
-        raise InputError(f"{path}: not a readable FITS file ({_first_line(error)})") from error
-    with hdus:
+    structure = read_structure(path)
+    _check_sizes(structure, path)
+    # Astropy gets an open file and no name, in which it would look for the protocol of a network.
+    with open(path, "rb") if structure.unpacked is None else structure.unpacked as source, ExitStack() as stack:
+        with reading_fits(path, "not a readable FITS file"):
+            hdus = OpenedHdus.fromfile(source, mode="readonly", memmap=False, lazy_load_hdus=False)
+            stack.enter_context(hdus)
+            list_hdus(hdus)  # headers of compressed images are made when they are asked for
+        if len(hdus) < len(structure.extents):
+            raise InputError(f"{path}: the header of HDU {len(hdus)} is damaged")
+        hdus.structure = structure
         yield hdus
+
+
+def _check_sizes(structure: Structure, path: Path) -> None:
+    """Refuse sizes that no file has, which astropy cannot count; what is just missing is told when it is read."""
+    for extent in structure.extents:
+        if extent.size >= 2**62:
+            raise InputError(
+                f"{path}: HDU {extent.index} declares {extent.size:.3g} bytes of data, the file has {structure.length}"
+            )
 
 
 def read_data(hdus: fits.HDUList, index: int, path: Path) -> Any:
@@ -114,15 +132,56 @@ def read_data(hdus: fits.HDUList, index: int, path: Path) -> Any:
     Raises
     ------
     InputError
-        If the file ends before the data do.
+        If the file ends before the data do, or they are damaged.
     """
-    try:
-        with _logged_warnings(path):
-            return hdus[index].data
-    except BROKEN_FILE_ERRORS as error:
-        raise InputError(
-            f"{path}: HDU {index} cannot be read, the file seems truncated or damaged ({_first_line(error)})"
-        ) from error
+    structure = getattr(hdus, "structure", None)
+    if structure is not None and index < len(structure.extents):
+        _check_data(structure.extents[index], structure.length, hdus, path)
+    with reading_fits(path, f"HDU {index} cannot be read, the file seems damaged"):
+        data = hdus[index].data
+        for name in getattr(data, "names", None) or ():
+            data[name]  # columns are converted, which may fail, when they are asked for first
+        return data
+
+
+def _check_data(extent: HduExtent, length: int, hdus: fits.HDUList, path: Path) -> None:
+    """Refuse data that are not all there; tell of data that differ from their checksum."""
+    missing = extent.start + extent.size - length
+    if missing > 0:
+        raise InputError(f"{path}: HDU {extent.index} is truncated, {missing} of its {extent.size} bytes are missing")
+    if extent.datasum is not None and datasum(hdus, extent) != extent.datasum:
+        log.warning(
+            "%s: the data of HDU %d differ from the checksum in its header (DATASUM): the file is damaged, or was "
+            "changed by a program that leaves checksums as they are",
+            path,
+            extent.index,
+        )
+
+
+def datasum(hdus: fits.HDUList, extent: HduExtent) -> int:
+    """Sum of the data's 32-bit words in ones' complement, as the card DATASUM has it (FITS standard 4.0, 4.4.2.7)."""
+    file = hdus.fileinfo(0)["file"]
+    file.seek(extent.start)
+    words = np.frombuffer(file.read(-(-extent.size // BLOCK) * BLOCK), ">u4")
+    total = int(words.sum(dtype=np.uint64))
+    while total >> 32:
+        total = (total & 0xFFFFFFFF) + (total >> 32)
+    return total
+
+
+def column_names(hdus: fits.HDUList, index: int, path: Path) -> list[str]:
+    """Names of the columns of a binary table; none for another HDU.
+
+    Raises
+    ------
+    InputError
+        If the cards that describe the columns are damaged.
+    """
+    hdu = hdus[index]
+    if not isinstance(hdu, fits.BinTableHDU) or hdu.is_image:
+        return []
+    with reading_fits(path, f"HDU {index} cannot be read, the file seems damaged"):
+        return [str(name) for name in hdu.columns.names or ()]
 
 
 def read_image(hdus: fits.HDUList, index: int, path: Path) -> NDArray:
@@ -133,7 +192,8 @@ def read_image(hdus: fits.HDUList, index: int, path: Path) -> NDArray:
     InputError
         If the HDU holds no two-dimensional image, or cannot be read.
     """
-    data = read_data(hdus, index, path)
+    blank = ReadableHeader(hdus[index].header).get("BLANK")
+    data = _without_blank(read_data(hdus, index, path), blank)
     if data is None or data.dtype.names:
         raise InputError(f"{path}: HDU {index} holds no image; the file has {describe_hdus(hdus)}")
     while data.ndim > 2 and data.shape[0] == 1:
@@ -141,6 +201,19 @@ def read_image(hdus: fits.HDUList, index: int, path: Path) -> NDArray:
     if data.ndim != 2 or data.size == 0:
         raise InputError(f"{path}: HDU {index} has shape {data.shape}, expected a two-dimensional image")
     return np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("="))
+
+
+def _without_blank(data: Any, blank: Any) -> Any:
+    """Unsigned pixels as floats with NaN where their stored value is BLANK, if any is; astropy forgets these.
+
+    Unsigned numbers are stored as signed ones, with half their range in BZERO.
+    """
+    if data is None or data.dtype.kind != "u" or data.dtype.itemsize == 1 or type(blank) is not int:
+        return data
+    undefined = data == blank + 2 ** (8 * data.dtype.itemsize - 1)
+    if not undefined.any():
+        return data
+    return np.where(undefined, np.nan, data.astype(np.float64 if data.dtype.itemsize > 2 else np.float32))
 
 
 def readable_cards(header: fits.Header) -> fits.Header:
@@ -151,7 +224,7 @@ def readable_cards(header: fits.Header) -> fits.Header:
         for index in reversed(range(len(copy))):
             try:
                 copy.cards[index].value  # noqa: B018 - parses the card
-            except fits.VerifyError as error:
+            except Exception as error:  # the parser's own errors differ, and a card that cannot be parsed is no loss
                 log.debug("header card ignored: %s", error)
                 del copy[index]
     return copy
@@ -171,7 +244,7 @@ class ReadableHeader(Mapping):
     def __getitem__(self, name: str) -> Any:
         try:
             return self._header[name]
-        except fits.VerifyError as error:
+        except Exception as error:  # as in `readable_cards`
             raise KeyError(name) from error
 
     def __iter__(self) -> Iterator[str]:
@@ -235,11 +308,24 @@ def file_digest(path: str | Path) -> str:
 
 
 @contextmanager
-def _logged_warnings(path: Path) -> Iterator[None]:
-    """Astropy's remarks on a file go to the log: damage as a warning, the rest for debugging."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
+def reading_fits(path: Path, complaint: str) -> Iterator[None]:
+    """What astropy says of a file becomes an error of one line, or log lines: damage as warnings, the rest to debug.
+
+    Raises
+    ------
+    InputError
+        On any exception. Damaged files make the parsers of astropy and cfitsio raise every kind there is.
+    """
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+    except MemoryError as error:
+        raise InputError(f"{path}: {complaint} (not enough memory)") from error
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path}: {complaint} ({_first_line(error)})") from error
     for text in dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught):
         damaged = "truncated" in text or "corrupt" in text
         log.log(logging.WARNING if damaged else logging.DEBUG, "%s: %s", path, text)

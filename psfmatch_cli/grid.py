@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 #: Iterative inversion of a distortion stops here, pixels; astropy's own default of 1e-4 would be most of
 #: what the registration tolerance allows.
 INVERSION_TOLERANCE = 1e-6
+#: Of the sides of pixels. A star that is sampled in one image is far less than a pixel, or than the noise, in the
+#: other beyond it.
+LARGEST_SCALE_RATIO = 30.0
 #: Positions per axis with which the overlap is found.
 OVERLAP_SAMPLES = 65
 
@@ -187,6 +190,8 @@ def compare_grids(template: Exposure, science: Exposure, tolerance: float = 1e-3
         RA = 0 and misses overlaps of rotated images; positions are projected here.)
     BoxMismatchError
         If one has no WCS and their sizes, or without a WCS in just one their boxes, differ.
+    RegistrationError
+        If the sides of their pixels differ by more than `LARGEST_SCALE_RATIO`.
     """
     if not (has_sky(template) and has_sky(science)):
         return _compare_boxes(template, science)
@@ -199,7 +204,7 @@ def compare_grids(template: Exposure, science: Exposure, tolerance: float = 1e-3
         same=bool(template.box == science.box and offset <= tolerance),
         max_offset=offset,
         overlap_fraction=overlap.fraction,
-        scale_ratio=float(abs(area) ** -0.5),
+        scale_ratio=_checked_ratio(area, template, science),
         rotation=float(np.degrees(np.arctan2(jacobian[1, 0], jacobian[0, 0]))),
         flipped=bool(area < 0),
     )
@@ -212,6 +217,22 @@ def compare_grids(template: Exposure, science: Exposure, tolerance: float = 1e-3
         ", mirrored" if comparison.flipped else "",
     )
     return comparison
+
+
+def _checked_ratio(area: float, template: Exposure, science: Exposure) -> float:
+    """Side of a template pixel over the side of a science pixel, from the template pixels to a science pixel.
+
+    Raises
+    ------
+    RegistrationError
+        If the pixels differ so much that the images cannot show the same stars.
+    """
+    area = abs(area)
+    if not LARGEST_SCALE_RATIO**-2 <= area <= LARGEST_SCALE_RATIO**2:
+        raise RegistrationError(
+            f"one pixel of {science.name} covers {area:.3g} pixels of {template.name}: their WCSs cannot both be right"
+        )
+    return float(area**-0.5)
 
 
 def _compare_boxes(template: Exposure, science: Exposure) -> GridComparison:

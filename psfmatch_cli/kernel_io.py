@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from psfmatch_cli.errors import InputError, UsageError
 from psfmatch_cli.exposure import Box
-from psfmatch_cli.fitsfile import FitsPath, HduKey, find_hdu, open_fits, parse_path, read_data
+from psfmatch_cli.fitsfile import FitsPath, HduKey, ReadableHeader, find_hdu, open_fits, parse_path, read_data
 from psfmatch_cli.fitswrite import announce_long_strings, append_cards
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel
 from psfmatch_cli.outputs import Card, atomic_path, creation_card, printable, to_json
@@ -164,7 +164,7 @@ def load_kernel(path: str | Path) -> SavedKernel:
 
 
 def _check_format(hdus: fits.HDUList, where: FitsPath) -> None:
-    header = hdus[0].header
+    header = ReadableHeader(hdus[0].header)
     if header.get("PMFORMAT") not in (FORMAT, KERNELS_FORMAT):
         raise InputError(f"{where.path}: not a kernel file of psfmatch (no card PMFORMAT = {FORMAT!r})")
     if header.get("PMFVERS") != FORMAT_VERSION:
@@ -176,7 +176,7 @@ def _check_format(hdus: fits.HDUList, where: FitsPath) -> None:
 def _keys(hdus: fits.HDUList, where: FitsPath) -> dict[str, tuple[str, int]]:
     """Name and version of each HDU of a kernel: in a file of many, those of the chip that was named."""
     prefix, version = "", 1
-    if hdus[0].header["PMFORMAT"] == KERNELS_FORMAT:
+    if ReadableHeader(hdus[0].header)["PMFORMAT"] == KERNELS_FORMAT:
         chips = [(hdu.name.removesuffix("_BASIS"), hdu.ver) for hdu in hdus if hdu.name.endswith("_BASIS")]
         name, version = where.hdu if isinstance(where.hdu, tuple) else (where.hdu, 1)
         if (name, version) not in chips:
@@ -225,14 +225,14 @@ def _array_hdu(name: str, values: NDArray[np.float64], spatial: SpatialModel | N
     return hdu
 
 
-def _spatial_model(header: fits.Header) -> SpatialModel:
+def _spatial_model(header: Mapping[str, Any]) -> SpatialModel:
     region = Box(*(int(header[f"SP{name}"]) for name in ("XMIN", "YMIN", "XMAX", "YMAX")))
     return SpatialModel(header["SPMODEL"], int(header["SPORDER"]), region)
 
 
-def _read_array(hdus: fits.HDUList, key: HduKey, path: Path) -> tuple[NDArray[np.float64], fits.Header]:
+def _read_array(hdus: fits.HDUList, key: HduKey, path: Path) -> tuple[NDArray[np.float64], Mapping[str, Any]]:
     index = find_hdu(hdus, key, path)
-    return np.ascontiguousarray(read_data(hdus, index, path), np.float64), hdus[index].header
+    return np.ascontiguousarray(read_data(hdus, index, path), np.float64), ReadableHeader(hdus[index].header)
 
 
 def _json_hdu(name: str, value: Mapping[str, Any]) -> fits.BinTableHDU:

@@ -61,7 +61,7 @@ class Hdu:
     def version(self) -> int:
         """EXTVER, or 1 where it is missing or no whole number."""
         version = self.header.get("EXTVER", 1)
-        return version if isinstance(version, int) else 1
+        return version if type(version) is int else 1
 
     @property
     def kind(self) -> str:
@@ -122,6 +122,8 @@ def locate_lsst(hdus: Sequence[Hdu], where: str) -> PlaneMap:
     image, mask, variance = (_lsst_plane(hdus, word, first + n, where) for n, word in enumerate(LSST_WORDS))
     if image is None:
         raise InputError(f"{where}: no IMAGE plane, though the file has the LSST layout")
+    if not hdus[image].is_image:
+        raise InputError(f"{where}: HDU {image}, the IMAGE plane, holds no two-dimensional image")
     return PlaneMap("lsst", image, mask, variance, "variance", _psf_extension(hdus))
 
 
@@ -234,11 +236,26 @@ def _psf_extension(hdus: Sequence[Hdu]) -> int | None:
     return next((hdu.index for hdu in hdus if hdu.name == "PSF" and hdu.is_image), None)
 
 
-def origin_from_header(header: Mapping[str, Any]) -> tuple[int, int]:
-    """Parent position of the first stored pixel: the WCS "A", where both its reference pixels are 1."""
+def origin_from_header(header: Mapping[str, Any], where: str = "the header") -> tuple[int, int]:
+    """Parent position of the first stored pixel: the WCS "A", where both its reference pixels are 1.
+
+    Raises
+    ------
+    InputError
+        If it is no number, or beyond what pixels are counted with.
+    """
     if header.get("CRPIX1A") != 1 or header.get("CRPIX2A") != 1:
         return 0, 0
-    return tuple(int(np.floor(float(header.get(f"CRVAL{axis}A", 0)) + 0.5)) for axis in (1, 2))
+    return tuple(_whole_position(header, f"CRVAL{axis}A", where) for axis in (1, 2))
+
+
+def _whole_position(header: Mapping[str, Any], name: str, where: str) -> int:
+    value = header.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 2**31:
+        raise InputError(
+            f"{where}: the card {name} (origin of the pixels) is {value!r}, allowed are whole numbers to 2**31"
+        )
+    return int(np.floor(value + 0.5))
 
 
 def as_variance(values: NDArray, kind: VarianceKind) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -260,4 +277,4 @@ def as_variance(values: NDArray, kind: VarianceKind) -> tuple[NDArray[np.float32
         elif kind == "weight":
             no_data = ~(values > 0)
             values = np.where(no_data, np.inf, 1.0 / values)
-        return values.astype(np.float32), no_data
+        return values.astype(np.float32, copy=False), no_data

@@ -37,6 +37,8 @@ SKY_SIGMAS = 5.0
 PLAUSIBLE_GAIN = (0.05, 100.0)
 #: Standard deviation of a unit Gaussian cut at 3 sigma.
 CUT_GAUSSIAN_WIDTH = 0.98658
+#: Counts whose square, added up over a background cell, still is a 32-bit number.
+LARGEST_SQUARED = 1e17
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def measure_sky(image: NDArray[np.float32], bad: NDArray[np.bool_], mesh: int = 
     image : ndarray, (H, W), float32
         Counts.
     bad : ndarray, (H, W), bool
-        Pixels that are left out.
+        Pixels that are left out; so are those beyond `LARGEST_SQUARED`.
     mesh : int, optional
         Side of the background cells, pixels.
 
@@ -85,6 +87,7 @@ def measure_sky(image: NDArray[np.float32], bad: NDArray[np.bool_], mesh: int = 
     """
     import sep
 
+    bad = bad | (np.abs(image) > LARGEST_SQUARED)
     if bad.all():
         raise InputError("no usable pixel is left to measure the sky on")
     filled = np.where(bad, np.float32(0), image).astype(np.float32)

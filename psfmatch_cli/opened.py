@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from astropy.io import fits
 
-from psfmatch_cli.archive import Archive, ArchiveTable
+from psfmatch_cli.archive import INDEX_COLUMNS, Archive, ArchiveTable
 from psfmatch_cli.asinh import CARDS as ASINH_CARDS
 from psfmatch_cli.asinh import scaling
 from psfmatch_cli.companions import Companion, find_companions
 from psfmatch_cli.detector import Claims
-from psfmatch_cli.fitsfile import FitsPath, find_hdu, list_hdus, open_fits, read_data, readable_cards
+from psfmatch_cli.fitsfile import (
+    FitsPath,
+    ReadableHeader,
+    column_names,
+    find_hdu,
+    list_hdus,
+    open_fits,
+    read_data,
+    readable_cards,
+)
 from psfmatch_cli.instruments import LAYOUTS, Layout, locate_planes
 from psfmatch_cli.keywords import Cards
 from psfmatch_cli.layouts import Hdu, PlaneMap
@@ -98,7 +107,8 @@ def open_exposure(hdus: fits.HDUList, source: FitsPath, options: ReadOptions, wh
     chosen = None if source.hdu is None else find_hdu(hdus, source.hdu, source.path)
     planes = locate_planes(listed, str(source), chosen, options.layout)
     layout, image = LAYOUTS[planes.layout], listed[planes.image]
-    header = _merged_header(hdus[0].header, hdus[planes.image].header)
+    own = readable_cards(hdus[planes.image].header)
+    header = own.copy() if planes.image == 0 else _merged_header(own, hdus[0].header)
     asinh = scaling(header) if layout.name == "panstarrs" else None
     if asinh is not None:
         # The counts will be linear: what is written with these cards would be scaled once more when it is read.
@@ -107,7 +117,7 @@ def open_exposure(hdus: fits.HDUList, source: FitsPath, options: ReadOptions, wh
     given = {} if options.exposure_time is None else {"exposure_time": options.exposure_time}
     cards = Cards(header, options.keywords or {}, given)
     cards.check_named(where)
-    wcs, grid = _wcs(hdus, image, header, source, where)
+    wcs, grid = _wcs(hdus, image, [own, header], source, where)
     return Opened(
         hdus=hdus,
         source=source,
@@ -126,11 +136,10 @@ def open_exposure(hdus: fits.HDUList, source: FitsPath, options: ReadOptions, wh
     )
 
 
-def _merged_header(primary: fits.Header, image: fits.Header) -> fits.Header:
+def _merged_header(image: fits.Header, primary: fits.Header) -> fits.Header:
     """The image's cards and those of the primary that the image does not repeat."""
-    merged = readable_cards(image)
-    if image is not primary:
-        merged.extend(readable_cards(primary), unique=True)
+    merged = image.copy()
+    merged.extend(readable_cards(primary), unique=True)
     return merged
 
 
@@ -144,10 +153,9 @@ def _companions(
 
 
 def _wcs(
-    hdus: fits.HDUList, image: Hdu, merged: fits.Header, source: FitsPath, where: str
+    hdus: fits.HDUList, image: Hdu, headers: list[fits.Header], source: FitsPath, where: str
 ) -> tuple[WCS | None, Geometry | None]:
-    """Celestial WCS of the image HDU, else of its header merged with the primary, else of a solution beside it."""
-    headers = [readable_cards(hdus[image.index].header), merged]
+    """Celestial WCS of the first of the image's headers that has one, else of a solution beside it."""
     wcs = read_wcs(hdus, headers, where)
     beside = solved_beside(source.path) if wcs is None else None
     if beside is not None:
@@ -164,30 +172,39 @@ def _wcs(
 
 def _archive(hdus: fits.HDUList, source: FitsPath) -> Archive | None:
     """The objects attached to an LSST exposure, or None."""
-    kinds = [str(hdu.header.get("EXTTYPE", "")).strip() for hdu in hdus]
-    by_card = int(hdus[0].header.get("AR_HDU", 0)) - 1  # the card counts from 1
+    headers = [ReadableHeader(hdu.header) for hdu in hdus]
+    kinds = [str(header.get("EXTTYPE", "")).strip() for header in headers]
+    stated = headers[0].get("AR_HDU", 0)
+    by_card = stated - 1 if type(stated) is int else 0  # the card counts from 1
     first = kinds.index("ARCHIVE_INDEX") if "ARCHIVE_INDEX" in kinds else by_card
     if not 0 < first < len(hdus):
         return None
     tables = [
-        ArchiveTable(hdus[index].header, read_data(hdus, index, source.path))
+        ArchiveTable(headers[index], read_data(hdus, index, source.path))
         for index in range(first, len(hdus))
         if isinstance(hdus[index], fits.BinTableHDU)
     ]
-    return Archive(tables[0], tables[1:]) if tables else None
+    if not tables:
+        return None
+    if not set(INDEX_COLUMNS) <= set(tables[0].rows.dtype.names or ()):
+        log.warning(
+            "%s: the index of the attached objects is not as expected; PSF and calibration are not read", source
+        )
+        return None
+    return Archive(tables[0], tables[1:])
 
 
 def _sdss_claims(hdus: fits.HDUList, cards: Cards, source: FitsPath) -> Claims:
     """Noise of a frame; of a calibrated one with the calibration and the sky in its further HDUs."""
-    if not _is_calibrated_frame(hdus):
+    if not _is_calibrated_frame(hdus, source):
         return frame_claims(cards.header)
     calibration = np.asarray(read_data(hdus, 1, source.path))
     rows = read_data(hdus, 2, source.path)
     return frame_claims(cards.header, calibration, np.asarray(rows["ALLSKY"]) if len(rows) else None)
 
 
-def _is_calibrated_frame(hdus: fits.HDUList) -> bool:
+def _is_calibrated_frame(hdus: fits.HDUList, source: FitsPath) -> bool:
     """Whether the file has the calibration vector and the sky table of SDSS frames."""
     if len(hdus) < 3 or not hdus[1].is_image or len(hdus[1].shape) != 1:
         return False
-    return isinstance(hdus[2], fits.BinTableHDU) and "ALLSKY" in {str(name).upper() for name in hdus[2].columns.names}
+    return "ALLSKY" in {name.upper() for name in column_names(hdus, 2, source.path)}

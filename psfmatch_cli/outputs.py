@@ -96,9 +96,12 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path}: is not a regular file, so it cannot be replaced; give a file name")
     if path.exists() and not overwrite:
         raise OutputError(_exists(path))
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: the folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK):
+    real = real_path(path)
+    if real.is_symlink():
+        raise OutputError(f"{path}: is a link that leads back to itself")
+    if not real.parent.is_dir():
+        raise OutputError(f"{path}: the folder {real.parent if path.is_symlink() else path.parent} does not exist")
+    if not os.access(real.parent, os.W_OK):
         raise OutputError(f"{path}: the folder {path.parent} is not writable")
 
 
@@ -117,15 +120,20 @@ def check_distinct(paths: Iterable[str | Path], inputs: Iterable[str | Path] = (
     UsageError
         If two outputs are one file, or an output is an input.
     """
-    read = {_without_hdu(entry).resolve() for entry in inputs}
+    read = {real_path(_without_hdu(entry)) for entry in inputs}
     seen: dict[Path, Path] = {}
     for path in (Path(entry) for entry in paths):
-        real = path.resolve()
+        real = real_path(path)
         if real in seen:
             raise UsageError(f"two outputs have one name: {seen[real]} and {path}")
         if real in read:
             raise UsageError(f"the output {path} is also an input; an input is never overwritten")
         seen[real] = path
+
+
+def real_path(path: Path) -> Path:
+    """The path that links lead to; one that leads back to itself stays as it is."""
+    return Path(os.path.realpath(path))
 
 
 def _without_hdu(entry: str | Path) -> Path:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psfmatch_cli.errors import PsfMatchError
+from psfmatch_cli.inputs import check_regular
 from psfmatch_cli.metadata import TaskMetadata
 from psfmatch_cli.version import __version__
 
@@ -202,6 +203,8 @@ def failure_path(record: Path) -> Path:
 
 def is_failed_record(path: Path) -> bool:
     """Whether a file is the record of a run that failed, so that a new run may replace it."""
+    if not path.is_file():
+        return False
     try:
         document = TaskMetadata.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
@@ -214,7 +217,9 @@ def describe_file(path: Path) -> dict[str, Any]:
     from psfmatch_cli.fitsfile import file_digest, parse_path
 
     try:
-        return {"path": str(path), "bytes": parse_path(path).path.stat().st_size, "sha256": file_digest(path)}
+        file = parse_path(path).path
+        check_regular(file, "an input")
+        return {"path": str(path), "bytes": file.stat().st_size, "sha256": file_digest(path)}
     except (OSError, PsfMatchError):  # the reader of the input reports it
         return {"path": str(path)}
 

@@ -13,7 +13,17 @@ from astropy.io import fits
 
 from psfmatch_cli.companions import matching_hdu
 from psfmatch_cli.errors import InputError
-from psfmatch_cli.fitsfile import FitsPath, find_hdu, list_hdus, open_fits, read_data, read_image, readable_cards
+from psfmatch_cli.fitsfile import (
+    FitsPath,
+    ReadableHeader,
+    column_names,
+    find_hdu,
+    list_hdus,
+    open_fits,
+    read_data,
+    read_image,
+    readable_cards,
+)
 from psfmatch_cli.keywords import card_number
 from psfmatch_cli.layouts import Hdu
 from psfmatch_cli.psf import Psf
@@ -73,7 +83,7 @@ def matching_psf(file: Path, image: Hdu) -> int:
         If the file is not readable, or does not tell which PSF is meant.
     """
     with open_fits(file) as hdus:
-        models = [index for index in range(len(hdus)) if _holds_model(hdus[index])]
+        models = [index for index in range(len(hdus)) if COLUMN in column_names(hdus, index, file)]
         same = [index for index in models if image.name and hdus[index].name == image.name]
         if len(models) > 1 and len(same) != 1:
             raise InputError(
@@ -83,19 +93,12 @@ def matching_psf(file: Path, image: Hdu) -> int:
     return (same or models)[0] if models else matching_hdu(file, image)
 
 
-def _holds_model(hdu: Any) -> bool:
-    return isinstance(hdu, fits.BinTableHDU) and not hdu.is_image and COLUMN in (hdu.columns.names or ())
-
-
 def _table_of_model(hdus: fits.HDUList, source: FitsPath) -> int | None:
     """Number of the HDU with a PSFEx model: the one that was named, else the first; None where there is none."""
     candidates: Sequence[int] = range(len(hdus))
     if source.hdu is not None:
         candidates = [find_hdu(hdus, source.hdu, source.path)]
-    for index in candidates:
-        if _holds_model(hdus[index]):
-            return index
-    return None
+    return next((index for index in candidates if COLUMN in column_names(hdus, index, source.path)), None)
 
 
 def read_psf_table(hdus: fits.HDUList, index: int, source: FitsPath) -> PsfexModel:
@@ -110,7 +113,7 @@ def read_psf_table(hdus: fits.HDUList, index: int, source: FitsPath) -> PsfexMod
     if rows is None or COLUMN not in (rows.dtype.names or ()):
         raise InputError(f"{source}: the table of the PSF has no column {COLUMN}")
     masks = np.asarray(rows[COLUMN][0] if len(rows) else np.empty(0))
-    return psfex_model(hdus[index].header, masks[None] if masks.ndim == 2 else masks, str(source))
+    return psfex_model(ReadableHeader(hdus[index].header), masks[None] if masks.ndim == 2 else masks, str(source))
 
 
 def _sampling(

@@ -75,7 +75,7 @@ def psfex_model(header: Mapping[str, Any], masks: NDArray, where: str) -> PsfexM
         zero = tuple(float(header[f"POLZERO{n}"]) if axes else 0.0 for n in (1, 2))
         scale = tuple(float(header[f"POLSCAL{n}"]) if axes else 1.0 for n in (1, 2))
         sampling = float(header["PSF_SAMP"])
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{where}: not a PSFEx model ({error} is missing or no number)") from error
     names = [str(header.get(f"POLNAME{n}", "")).strip().upper() for n in (1, 2)]
     if axes and not (axes == 2 and names[0].startswith("X") and names[1].startswith("Y")):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from psfmatch_cli.errors import InputError, UsageError
+from psfmatch_cli.inputs import check_regular
 from psfmatch_cli.outputs import Card, atomic_path, printable
 
 if TYPE_CHECKING:
@@ -78,10 +79,9 @@ def read_regions(path: str | Path) -> Table:
     """
     from astropy.table import Table
 
+    check_regular(Path(path), "a region file")
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable region file ({error})") from error
     system, rows, n_excluded = "physical", [], 0

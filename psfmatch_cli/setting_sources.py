@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from psfmatch_cli.errors import InputError, UsageError
+from psfmatch_cli.inputs import check_regular
 from psfmatch_cli.setting_keys import PREFIX, bare, checked_key, key_of_variable
 from psfmatch_cli.setting_values import parsed, typed
 
@@ -127,6 +128,7 @@ def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    check_regular(path, "a settings file")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -12,7 +12,7 @@ from psfmatch_cli.archive import archived_filter, archived_fluxmag0, archived_ps
 from psfmatch_cli.detector import detector_terms
 from psfmatch_cli.errors import InputError
 from psfmatch_cli.facts import Fact, FileFacts
-from psfmatch_cli.fitsfile import list_hdus, parse_path, read_image
+from psfmatch_cli.fitsfile import ReadableHeader, list_hdus, parse_path, read_image
 from psfmatch_cli.keywords import QUANTITIES, Cards, Found, card_number
 from psfmatch_cli.layouts import origin_from_header
 from psfmatch_cli.opened import Opened
@@ -84,7 +84,7 @@ def _stored_fluxmag0(opened: Opened) -> tuple[float, str] | None:
     if "zero_point" in opened.cards.named:
         return None
     archive = opened.archive
-    stored = archive.attached(opened.hdus[0].header, "PHOTOCALIB") if archive is not None else None
+    stored = archive.attached(ReadableHeader(opened.hdus[0].header), "PHOTOCALIB") if archive is not None else None
     if stored is not None:
         counts, source = archived_fluxmag0(stored), "attached PhotoCalib"
     else:
@@ -105,7 +105,7 @@ def _filter(opened: Opened) -> Fact | None:
     if opened.options.band is not None:
         return Fact(opened.options.band, "option")
     archive = opened.archive
-    stored = archive.attached(opened.hdus[0].header, "FILTER") if archive is not None else None
+    stored = archive.attached(ReadableHeader(opened.hdus[0].header), "FILTER") if archive is not None else None
     name = archived_filter(stored) if stored is not None else None
     if name is not None:
         return Fact(name, "attached FilterLabel")
@@ -162,7 +162,7 @@ def stated_psf(opened: Opened, fwhm: Fact | None) -> Psf | None:
     if "psf" in opened.companions:
         return read_psf_file(opened.companions["psf"].file, opened.shape, scale, opened.where)
     archive = opened.archive
-    stored = archive.attached(opened.hdus[0].header, "PSF") if archive is not None else None
+    stored = archive.attached(ReadableHeader(opened.hdus[0].header), "PSF") if archive is not None else None
     return None if stored is None else archived_psf(archive, stored, str(opened.source.path))
 
 

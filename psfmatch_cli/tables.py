@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from psfmatch_cli.errors import InputError, OutputError, UsageError
+from psfmatch_cli.inputs import check_regular
 from psfmatch_cli.outputs import Card, atomic_path, card_value
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def read_table(path: str | Path) -> Table:
     from astropy.io import fits
     from astropy.table import Table
 
-    from psfmatch_cli.fitsfile import describe_hdus, find_hdu, open_fits, parse_path, read_data
+    from psfmatch_cli.fitsfile import describe_hdus, find_hdu, list_hdus, open_fits, parse_path, read_data, reading_fits
 
     where = parse_path(path)
     kind = table_format(where.path)
@@ -62,14 +63,14 @@ def read_table(path: str | Path) -> Table:
     with open_fits(where.path) as hdus:
         tables = [index for index, hdu in enumerate(hdus) if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
         # An LDAC file of SExtractor has the header of the image in a table of its own, before the sources.
-        index = next((index for index in tables if hdus[index].name != "LDAC_IMHEAD"), None)
+        names = [hdu.name for hdu in list_hdus(hdus)]
+        index = next((index for index in tables if names[index] != "LDAC_IMHEAD"), None)
         if where.hdu is not None:
             index = find_hdu(hdus, where.hdu, where.path)
         if index not in tables:
             raise InputError(f"{where}: no table there; the file has {describe_hdus(hdus)}")
         read_data(hdus, index, where.path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with reading_fits(where.path, f"HDU {index} cannot be read, the file seems damaged"):
             return Table.read(hdus[index], format="fits", mask_invalid=False, character_as_bytes=False)
 
 
@@ -77,8 +78,7 @@ def _read_text_table(path: Path, kind: str) -> Table:
     from astropy.io.ascii import InconsistentTableError
     from astropy.table import Table
 
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    check_regular(path, "a table")
     try:
         table = Table.read(path, format=kind)
     except (InconsistentTableError, ValueError, OSError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What astropy raises on cards of wrong types or values that contradict each other; its own WcsError is a ValueError.
-_WCS_ERRORS = (ValueError, KeyError, AssertionError, AttributeError, TypeError)
+#: Pixel sides of any camera, from interferometers to whole skies, arcsec.
+PIXEL_SCALES = (1e-4, 7200.0)
+#: Largest values of cards that say how many others there are; damaged ones would ask for any amount of memory.
+_LARGEST = {"WCSAXES": 9, **{f"{name}_ORDER": 9 for name in ("A", "B", "AP", "BP")}}
 
 
 def read_wcs(hdus: fits.HDUList, headers: Sequence[fits.Header], where: str) -> WCS | None:
@@ -65,22 +68,61 @@ def _standard(header: fits.Header) -> fits.Header:
 
 
 def _celestial_wcs(header: fits.Header, hdus: fits.HDUList, where: str) -> WCS | None:
-    from astropy.wcs import WCS
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _checked_wcs(header, hdus)
+    except Exception as error:  # damaged cards make the parsers below it raise every kind there is
+        said = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip().rstrip(".")
+    log.warning("%s: the WCS in the header cannot be used (%s)", where, said)
+    return None
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            wcs = WCS(header, fobj=hdus, naxis=2)
-            if not wcs.has_celestial:
-                return None
-            sky = wcs.pixel_to_world_values((header["NAXIS1"] - 1) / 2, (header["NAXIS2"] - 1) / 2)
-        except _WCS_ERRORS as error:
-            log.warning("%s: the WCS in the header cannot be used (%s)", where, str(error).strip().split("\n")[0])
-            return None
-    if not np.isfinite(sky).all():
-        log.warning("%s: the WCS in the header is singular and not used", where)
+
+def _checked_wcs(header: fits.Header, hdus: fits.HDUList) -> WCS | None:
+    """The WCS; None where it is not one of the sky.
+
+    Raises
+    ------
+    ValueError
+        If its cards contradict each other, or it makes no sense.
+    """
+    from astropy.wcs import WCS
+    from astropy.wcs.utils import proj_plane_pixel_scales
+
+    if any(re.fullmatch(r"CTYPE\d+[A-Z]?", name) and "-TAB" in str(header[name]) for name in header):
+        # The parser hands such tables on unchecked: one that is not as declared ends the process.
+        raise ValueError("coordinates in tables, -TAB, are not read")
+    for name, most in _LARGEST.items():
+        value = header.get(name, 0)
+        if type(value) is not int or not 0 <= value <= most:
+            raise ValueError(f"{name} is {value!r}, expected 0 to {most}")
+    wcs = WCS(header, fobj=hdus, naxis=2)
+    if not wcs.has_celestial:
         return None
+    _check_reference(header)
+    found = geometry(wcs, (header["NAXIS2"], header["NAXIS1"]))
+    if found is None:
+        raise ValueError("it is singular")
+    smallest, largest = PIXEL_SCALES
+    # The second is without distortions, at the reference pixel; far from it even absurd pixels have a size.
+    for scale in (found.pixel_scale, *(3600.0 * proj_plane_pixel_scales(wcs))):
+        if not smallest <= scale <= largest:
+            raise ValueError(f"pixels of {scale:.3g} arcsec, expected {smallest:g} to {largest:g}")
     return wcs
+
+
+def _check_reference(header: fits.Header) -> None:
+    """Refuse a reference position for which the parser would take 0 instead.
+
+    Raises
+    ------
+    ValueError
+        If a card is missing, or no finite number.
+    """
+    for name in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"):
+        value = header.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+            raise ValueError(f"{name} is {'missing' if value is None else 'no finite number'}")
 
 
 def solved_beside(path: Path) -> Path | None:

@@ -73,6 +73,16 @@ def test_scale_ratio_is_template_over_science_pixel():
     assert compare_grids(*pair({"scale": 0.2}, {"scale": 0.5}), 1e-3).scale_ratio == pytest.approx(0.4, rel=1e-4)
 
 
+@pytest.mark.parametrize(("scale", "allowed"), [(29.0, True), (31.0, False), (1 / 29, True), (1 / 31, False)])
+def test_pixels_that_cannot_show_the_same_stars_are_an_error(scale, allowed):
+    images = pair({"scale": 0.5 * scale}, {"scale": 0.5})
+    if allowed:
+        assert compare_grids(*images, 1e-3).scale_ratio == pytest.approx(scale, rel=1e-3)
+    else:
+        with pytest.raises(RegistrationError, match=r"one pixel of science covers .* their WCSs cannot both be right"):
+            compare_grids(*images, 1e-3)
+
+
 def test_small_template_between_the_samples_is_found():
     comparison = compare_grids(*pair({"shift": (50.0, 30.0)}, {}, (3, 3), (1000, 1000)), 1e-3)
     assert comparison.overlap_fraction == pytest.approx(9e-6, rel=0.01)

@@ -447,7 +447,7 @@ def test_errors_are_one_line_and_name_the_file(tmp_path):
 def test_a_truncated_plane_is_named(tmp_path):
     path = save(lsst_hdus(), tmp_path / "a.fits")
     path.write_bytes(path.read_bytes()[:-12000])
-    with pytest.raises(InputError, match="HDU 3 cannot be read, the file seems truncated"):
+    with pytest.raises(InputError, match="HDU 3 is truncated, 11520 of its 16800 bytes are missing"):
         read_exposure(path)
 
 

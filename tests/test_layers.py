@@ -18,6 +18,8 @@ FILES = {
     "tables",
     "regions",
     "fitsfile",
+    "fitsscan",
+    "unpack",
     "fitswrite",
     "header_cards",
     "outputs",
@@ -45,12 +47,15 @@ FILES = {
 }
 #: What headers and arrays mean, and what makes up for what a file lacks.
 AIDS = {
+    "inputs",
+    "memory",
     "noise",
     "defects",
     "detector",
     "keywords",
     "units",
     "asinh",
+    "overlap",
     "sdss",
     "zero_points",
     "psfex",

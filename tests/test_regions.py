@@ -163,7 +163,7 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "binary.reg").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not a readable region file"):
         read_regions(tmp_path / "binary.reg")
-    with pytest.raises(InputError, match="not a readable region file"):
+    with pytest.raises(InputError, match="is a folder, expected a region file"):
         read_regions(tmp_path)
 
 

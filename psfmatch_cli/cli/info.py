@@ -48,6 +48,7 @@ _WIDTH = 16
 @options.option("--quick", is_flag=True, section="Output", help="Only what the headers say: no pixel is read.")
 @options.all_extensions
 @reading("")
+@options.max_memory
 @options.reporting
 def command(exposure: Path, as_json: bool, quick: bool, all_extensions: bool, **given: Any) -> int:
     """Say what is understood of EXPOSURE: planes, WCS, PSF, noise, saturation, sky, FWHM, stars.
@@ -114,10 +115,12 @@ def _header_report(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _full_report(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    from psfmatch_cli.cli.memory_check import check_memory
     from psfmatch_cli.cli.reading import read_options
     from psfmatch_cli.io import read_exposure
     from psfmatch_cli.survey import survey
 
+    check_memory([path], given["max_memory"])
     exposure: Exposure = read_exposure(path, read_options(given, ""))
     surveyed: Surveyed = survey(exposure)
     stated = {name: fact for name, fact in exposure.facts.quantities.items() if name != "fwhm"}

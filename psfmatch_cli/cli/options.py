@@ -353,6 +353,14 @@ settings = chain(
     ),
 )
 
+max_memory = option(
+    "--max-memory",
+    section="General",
+    metavar="SIZE",
+    help="Most memory that the run may need, such as 8GB or 512MiB; one that may need more ends before it starts. "
+    "[default: what the machine and the limits of the process leave]",
+)
+
 common = chain(
     settings,
     option(
@@ -364,8 +372,13 @@ common = chain(
         help="Print all settings as they would be used, as a settings file, and end.",
     ),
     setting_option(
-        "--threads", type=int, section="General", metavar="N", help="Threads of the heavy steps. [default: 1]"
+        "--threads",
+        type=int,
+        section="General",
+        metavar="N",
+        help="Threads at most; no other result comes of it. [default: the cores]",
     ),
+    max_memory,
     option("--no-host", is_flag=True, section="General", help="Leave the computer's name out of the metadata."),
     reporting,
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from psfmatch_cli.errors import UsageError
+from psfmatch_cli.errors import OutputError, UsageError
 from psfmatch_cli.provenance import is_failed_record
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def beside(main: Path, given: str | None, off: bool, suffix: str) -> Path | None
         return None
     if given is not None:
         return Path(given)
+    if not main.name:
+        raise OutputError(f"{main}: is a folder, expected a file name")
     stem = main.name.removesuffix(".gz").removesuffix(".fz")
     return main.with_name(stem.removesuffix(Path(stem).suffix) + suffix)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from psfmatch_cli.cli import products
 from psfmatch_cli.cli.console import reporting, say
 from psfmatch_cli.cli.exits import arguments, outcome
+from psfmatch_cli.cli.memory_check import check_memory
 from psfmatch_cli.cli.options import SETTING_OF
 from psfmatch_cli.cli.plain_text import one_line
 from psfmatch_cli.cli.work import Work
@@ -61,6 +62,7 @@ def running(
             record.setting_sources = loaded.sources
             for role, path in files.items():
                 record.add_input(role, path)
+            check_memory(inputs.values(), given["max_memory"], run.settings)
             yield run
         except BaseException as error:
             # After the publication the record says how the run ended; what failed then is a line on the screen.
