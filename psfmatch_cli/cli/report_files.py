@@ -193,11 +193,11 @@ def subject_of_files(difference: Path, found: Found) -> Subject:
 
 def _read(role: str, found: Found) -> Exposure:
     """An image, taken for the layout that it was taken for in the run."""
-    from psfmatch_cli.io import read_exposure
+    from psfmatch_cli.io import read_counts
     from psfmatch_cli.read_options import ReadOptions
 
     layout = found.record.get(f"run.reading.{role}.layout") if found.record is not None else None
-    return read_exposure(found.paths[role], ReadOptions(layout=layout), role=role)
+    return read_counts(found.paths[role], ReadOptions(layout=layout), role=role)
 
 
 def _on_grid(role: str, exposure: Exposure, difference: Exposure, found: Found) -> Exposure | None:

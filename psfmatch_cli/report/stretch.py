@@ -80,11 +80,13 @@ def block_factor(shape: tuple[int, int], largest: int) -> int:
 
 def block_sums(values: NDArray, factor: int) -> NDArray[np.float64]:
     """Sums of blocks of factor x factor pixels, those at the upper ends smaller; NaN counts as 0."""
-    starts = (np.arange(0, side, factor) for side in values.shape)
-    summed = np.where(np.isfinite(values), values, 0) if values.dtype.kind == "f" else values
-    for axis, start in enumerate(starts):
-        summed = np.add.reduceat(summed, start, axis=axis, dtype=np.float64)
-    return summed
+    height, width = (-(-side // factor) * factor for side in values.shape)
+    padded = np.zeros((height, width), np.float32)
+    padded[: values.shape[0], : values.shape[1]] = values
+    padded[~np.isfinite(padded)] = 0
+    # Sums of slices: several times faster than numpy's sums over axes of a few pixels.
+    rows = sum(padded[n::factor] for n in range(factor))
+    return sum(rows[:, n::factor] for n in range(factor)).astype(float)
 
 
 def block_means(values: NDArray, factor: int) -> NDArray[np.float64]:
