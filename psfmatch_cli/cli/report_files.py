@@ -14,6 +14,7 @@ from psfmatch_cli.errors import InputError, PsfMatchError
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
+    from astropy.table import Table
 
     from psfmatch_cli.exposure import Exposure
     from psfmatch_cli.metadata import TaskMetadata
@@ -171,7 +172,6 @@ def subject_of_files(difference: Path, found: Found) -> Subject:
     from psfmatch_cli.io import read_exposure
     from psfmatch_cli.kernel_io import load_kernel
     from psfmatch_cli.report.subject import Subject, described
-    from psfmatch_cli.tables import read_table
 
     image = read_exposure(difference, role="difference")
     read = {role: _read(role, found) for role in ("template", "science", "matched") if role in found.paths}
@@ -186,9 +186,20 @@ def subject_of_files(difference: Path, found: Found) -> Subject:
         None if saved is None else saved.kernel,
         None if saved is None else saved.background,
         None if saved is None else saved.candidates,
-        read_table(found.paths[_TABLE]) if _TABLE in found.paths else None,
+        _sources(found.paths[_TABLE]) if _TABLE in found.paths else None,
         tuple(found.missing),
     )
+
+
+def _sources(path: Path) -> Table:
+    from psfmatch_cli.report.changes import COLUMNS
+    from psfmatch_cli.tables import read_table
+
+    table = read_table(path)
+    lacking = [name for name in COLUMNS if name not in table.colnames]
+    if lacking:
+        raise InputError(f"{path}: no column {', '.join(lacking)}; a table of the sources of a difference has them")
+    return table
 
 
 def _read(role: str, found: Found) -> Exposure:

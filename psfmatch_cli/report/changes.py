@@ -11,6 +11,8 @@ from psfmatch_cli.report.subject import Subject
 
 #: How many sources are shown, the most significant first.
 N_SHOWN = 24
+#: Columns of a table that can be shown.
+COLUMNS = ("x", "y", "snr", "psf_flux", "polarity", "is_dipole")
 
 
 def change_section(subject: Subject, display: Display) -> Markup:
