@@ -12,7 +12,7 @@ VOID = {"img", "meta", "br", "hr", "input", "link"}
 
 
 class Page(HTMLParser):
-    """Elements of a page with their attributes, and its text; an element that does not end where it must is an error."""
+    """Elements of a page with their attributes, and its text; one that does not end where it must is an error."""
 
     def __init__(self, text):
         super().__init__()

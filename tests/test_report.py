@@ -30,7 +30,7 @@ EVIL = "<script>alert(1)</script>\"'&"
 
 @pytest.fixture(scope="module")
 def subject():
-    """Noise of 5 counts with a star of 100 counts that only the science image has, at the parent position (1040, 2030)."""
+    """Noise of 5 counts, and at the parent position (1040, 2030) a pixel of 100 counts in the science image alone."""
     rng = np.random.default_rng(3)
     template = rng.normal(100.0, 3.0, SHAPE).astype(np.float32)
     science = rng.normal(500.0, 4.0, SHAPE).astype(np.float32)

@@ -47,4 +47,6 @@ def command(difference: Path, output: Path, overwrite: bool, **given: Any) -> No
         with products.transaction(outputs, overwrite) as temporary:
             temporary[products.REPORT].write_text(page, "utf-8")
     if not given["quiet"]:
-        say(one_line(f"report: {len(found.paths)} further files, {len(page) / 1e6:.1f} MB -> {output}"))
+        record = [] if found.record is None else ["record"]
+        shown = ["difference", *(name.replace("_", " ") for name in found.paths), *record]
+        say(one_line(f"report: {', '.join(shown)} -> {output}"))
