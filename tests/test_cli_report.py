@@ -140,6 +140,29 @@ def test_sources_of_the_difference_are_shown(psfmatch, folder):
     assert "stamps at x 100, y 120" in page.pictures()
 
 
+def test_one_chip_of_many_has_its_own_page(psfmatch, pair_folder, tmp_path):
+    for role in ("template", "science"):
+        with fits.open(pair_folder / f"{role}.fits") as hdus:
+            image, header = hdus["IMAGE"].data, fits.Header(hdus["IMAGE"].header, copy=True)
+        chips = [fits.ImageHDU(image, header), fits.ImageHDU(image[:, ::-1] + 0, header)]
+        for chip, name in zip(chips, ("N4", "S29"), strict=True):
+            chip.header["EXTNAME"] = name
+        fits.HDUList([fits.PrimaryHDU(), *chips]).writeto(tmp_path / f"{role}.fits")
+    noise = [option for role in ("template", "science") for option in (f"--{role}-gain", "1.5")]
+    files = [tmp_path / name for name in ("template.fits", "science.fits")]
+    fixed = ["--kernel-order", "0", "--background-order", "0", "--kernel-size", "15"]
+    ended = psfmatch("subtract", *files, "-o", "diff.fits", "--all-extensions", *noise, *FWHMS, *fixed)
+    assert ended.status == 0, ended.err
+    ended = psfmatch("report", "diff.fits[S29]", "-o", "page.html")
+    assert ended.out == "report: difference, template, science, matched, kernel, record -> page.html\n", ended.err
+    page = Page((tmp_path / "page.html").read_text("utf-8"))
+    record = json.loads((tmp_path / "diff_metadata.json").read_text())["metadata"]
+    summary = record["extensions"]["metadata"]["S29"]["metadata"]["run"]["metadata"]["summary"]["scalars"]
+    assert f"of {summary['n_sources']} sources" in page.text
+    assert f" {summary['kernel_sum']:.4g} " in page.text
+    assert "Not on this page" not in page.text
+
+
 def test_what_cannot_be_used_is_an_error(psfmatch, folder):
     diff, page = folder / "diff.fits", folder / "page.html"
     ended = psfmatch("report", folder / "nothing.fits", "-o", page)
@@ -169,7 +192,8 @@ def test_counts_are_read_without_noise(pair_folder):
 #: Presses keys as a user would, and leaves on the body what is seen.
 PROBE = """
 const seen = [], press = key => document.dispatchEvent(new KeyboardEvent("keydown", {key}));
-const shown = () => [...document.querySelectorAll(".panel")].filter(p => p.offsetParent).map(p => p.dataset.role).join();
+const visible = () => [...document.querySelectorAll(".panel")].filter(p => p.offsetParent);
+const shown = () => visible().map(p => p.dataset.role).join();
 const note = what => seen.push(what + ":" + shown());
 const moved = () => [...document.querySelectorAll(".moved")].map(m => m.style.transform);
 note("first"); press("2"); note("2"); press("4"); note("4"); press("b"); note("b"); press("0"); note("0");

@@ -181,7 +181,7 @@ def test_a_stamp_at_the_border_is_filled(subject):
 
 
 def test_the_worst_residuals_come_first(page, subject):
-    rms = core_residuals(subject).rms
+    rms = core_residuals(subject)
     y, x = np.mgrid[-4:5, -4:5]
     near = x**2 + y**2 <= 16  # 1.5 FWHM of the 3 pixels that stand for an unknown one, rounded
     core = subject.significance[26:35, 36:45][near]
@@ -249,6 +249,12 @@ def test_the_numbers_are_those_of_the_record(page):
     for words in ("1.012", "5.0%", "option --kernel-size", "abababababab", "numpy 1.2.3", "run.summary.n_used 1"):
         assert words in page.text, words
     assert "threads" not in page.text, "a setting that is the default"
+
+
+def test_the_median_residual_stands_at_the_top(page, subject):
+    rms = core_residuals(subject)[:2]
+    assert f"Residual at sources {np.median(rms):.2f} sigma, median of 2; 1 is perfect" in page.text
+    assert f"the worst {rms.max():.1f}" in page.text
 
 
 def test_a_verdict_is_shown_with_its_reasons(subject):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
 from psfmatch_cli.report.markup import Markup, number, section, table, tag
 from psfmatch_cli.report.subject import Subject
 
@@ -41,12 +44,19 @@ _ITEMS = (
 )
 
 
-def header(subject: Subject) -> Markup:
-    """Title, what was subtracted from what, verdict, and the numbers that matter most."""
+def header(subject: Subject, residuals: NDArray[np.float64]) -> Markup:
+    """Title, what was subtracted from what, verdict, and the numbers that matter most.
+
+    Parameters
+    ----------
+    subject : Subject
+    residuals : ndarray, (N,)
+        Root mean squares of difference / noise in the cores of sources; NaN where they were not judged.
+    """
     pair = [tag("div", tag("b", f"{role}: "), what) for role, what in subject.described.items() if what]
     parts = [tag("h1", subject.title), tag("div", *pair, class_="pair")]
     if subject.record is not None:
-        parts += [_verdict(subject), tag("div", *_tiles(subject), class_="tiles")]
+        parts += [_verdict(subject), tag("div", *_tiles(subject, residuals), class_="tiles")]
     return tag("header", *parts)
 
 
@@ -63,7 +73,7 @@ def _verdict(subject: Subject) -> Markup:
     return tag("div", tag("strong", level), tag("ul", *reasons) if reasons else "", class_=f"verdict {known}")
 
 
-def _tiles(subject: Subject) -> Iterator[Markup]:
+def _tiles(subject: Subject, residuals: NDArray[np.float64]) -> Iterator[Markup]:
     def tile(title: str, value: str, note: str) -> Markup:
         return tag("div", tag("span", title), tag("strong", value), tag("small", note), class_="tile")
 
@@ -75,6 +85,10 @@ def _tiles(subject: Subject) -> Iterator[Markup]:
     scale = item("variance_scale")
     scaled = f", before the variance was scaled by {scale:.3f}" if isinstance(scale, float) and scale != 1 else ""
     yield tile("Sky width", number(item("sky_width")), f"difference / noise; 1 is perfect{scaled}")
+    judged = residuals[np.isfinite(residuals)]
+    if judged.size:
+        note = f"sigma, median of {judged.size}; 1 is perfect, the worst {judged.max():.1f}"
+        yield tile("Residual at sources", f"{np.median(judged):.2f}", note)
     yield tile(
         "Kernel sum",
         number(item("kernel_sum")),

@@ -7,6 +7,9 @@ import hashlib
 import re
 from collections.abc import Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
 from psfmatch_cli.report.candidates import candidate_section
 from psfmatch_cli.report.changes import change_section
 from psfmatch_cli.report.kernels import kernel_section
@@ -26,10 +29,11 @@ def make_page(subject: Subject) -> str:
 
     The browser is told to load nothing and to run no script but the page's own, whatever else might stand in it.
     """
-    sections = list(_sections(subject))
+    residuals = core_residuals(subject)
+    sections = list(_sections(subject, residuals))
     body = tag(
         "body",
-        header(subject),
+        header(subject, residuals),
         tag("nav", *(tag("a", title, href=f"#{anchor}") for title, anchor in _links(sections))),
         warning_section(subject),
         *sections,
@@ -59,14 +63,14 @@ def _links(sections: list[Markup]) -> list[tuple[Markup, str]]:
     return [(Markup(match[2]), match[1]) for match in found if match is not None]
 
 
-def _sections(subject: Subject) -> Iterator[Markup]:
+def _sections(subject: Subject, residuals: NDArray[np.float64]) -> Iterator[Markup]:
     """The sections whose inputs there are."""
     display = display_of(subject)
     yield panels(subject, display)
     if subject.sources is not None:
         yield change_section(subject, display)
     if subject.candidates is not None:
-        yield stamp_sections(subject, display, core_residuals(subject))
+        yield stamp_sections(subject, display, residuals)
     yield residual_section(subject)
     if subject.candidates is not None:
         yield candidate_section(subject, display)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,21 +26,13 @@ LEAST_USABLE = 0.7
 _ZOOM = 3
 
 
-@dataclass(frozen=True)
-class CoreResiduals:
-    """Residuals of sources, one row of the table of candidates each.
+def core_residuals(subject: Subject) -> NDArray[np.float64]:
+    """Root mean square of difference over noise in the core of each row of the table of candidates, (N,).
 
-    Parameters
-    ----------
-    rms : ndarray, (N,)
-        Root mean square of difference over noise in the core; NaN where it is not judged.
+    NaN where it is not judged; no row without a table.
     """
-
-    rms: NDArray[np.float64]
-
-
-def core_residuals(subject: Subject) -> CoreResiduals:
-    """Residuals of all candidates and other sources of the list."""
+    if subject.candidates is None:
+        return np.empty(0)
     radius = round(float(np.clip(CORE_PER_FWHM * subject.fwhm, *CORE_LIMITS)))
     offset = np.arange(-radius, radius + 1)
     dy, dx = (part.ravel() for part in np.meshgrid(offset, offset, indexing="ij"))
@@ -56,7 +47,7 @@ def core_residuals(subject: Subject) -> CoreResiduals:
     n = known.sum(axis=1)
     mean_square = np.where(known, core**2, 0).sum(axis=1) / np.maximum(n, 1)
     rms[inside] = np.where(n >= LEAST_USABLE * len(dx), np.sqrt(mean_square), np.nan)
-    return CoreResiduals(rms)
+    return rms
 
 
 def pixel_positions(subject: Subject, table: Any = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -82,9 +73,8 @@ def fates(table: Any) -> list[str]:
     return [reason or str(status) for reason, status in zip(reasons, table["status"], strict=True)]
 
 
-def stamp_sections(subject: Subject, display: Display, residuals: CoreResiduals) -> Markup:
+def stamp_sections(subject: Subject, display: Display, rms: NDArray[np.float64]) -> Markup:
     """The worst residuals, and the brightest sources."""
-    rms = residuals.rms
     judged = np.flatnonzero(np.isfinite(rms))
     worst = judged[np.argsort(-rms[judged], kind="stable")][:N_WORST]
     snr = column(subject.candidates, "snr")
