@@ -28,7 +28,7 @@ nav a{color:var(--accent);text-decoration:none}
 .verdict.doubtful strong{color:var(--doubtful)}
 .verdict.bad{border-color:var(--bad)}
 .verdict.bad strong{color:var(--bad)}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.6rem;margin:.8rem 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(160px,1fr));gap:.6rem;margin:.8rem 0}
 .tile{background:var(--box);border:1px solid var(--line);border-radius:8px;padding:.5rem .8rem;display:flex;
   flex-direction:column}
 .tile span,.tile small{color:var(--quiet)}
@@ -47,7 +47,7 @@ summary{cursor:pointer;color:var(--accent)}
 dl{display:grid;grid-template-columns:max-content auto;gap:.1rem 1rem;margin:.4rem 0}
 dt{font-weight:600}
 dd{margin:0;color:var(--quiet)}
-.panels{display:grid;grid-template-columns:repeat(auto-fit,minmax(300px,1fr));gap:.7rem}
+.panels{display:grid;grid-template-columns:repeat(auto-fit,minmax(230px,1fr));gap:.7rem}
 .panels.one{grid-template-columns:1fr}
 .panels.one .panel:not(.shown){display:none}
 .panels.one .panel{max-width:min(100%,115vh);width:100%;margin:auto}
