@@ -8,6 +8,7 @@ from typing import Any
 from psfmatch_cli.cli import matching, options, saved
 from psfmatch_cli.cli.mosaics import match_extensions
 from psfmatch_cli.cli.products import beside
+from psfmatch_cli.cli.reporting import write_report
 from psfmatch_cli.cli.run import running
 from psfmatch_cli.cli.work import Work
 
@@ -19,6 +20,7 @@ from psfmatch_cli.cli.work import Work
 @options.product("matched", "Matched exposure, see psfmatch match", "OUTPUT_matched.fits beside it")
 @options.product("score", "Score image: flux of a point source at every pixel and its variance", "none")
 @options.product("diff-sources", "Table of the sources of the difference (.fits, .ecsv, .csv)", "none")
+@options.product("report", "Page with pictures of the difference and of how it was made (.html)", "none")
 @options.normalize
 @options.decorrelate
 @saved.use_kernel
@@ -35,6 +37,7 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> int:
         **matching.further_products(output, given),
         "difference sources": beside(output, given["diff_sources"], given["no_diff_sources"], ""),
         "score": beside(output, given["score"], given["no_score"], ""),
+        "report": beside(output, given["report"], given["no_report"], ""),
         "matched image": beside(output, given["matched"], given["no_matched"], "_matched.fits"),
         "difference": output,
     }
@@ -45,5 +48,7 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> int:
         made = run.work.subtract()
         with run.writing(made.summary) as names:
             matching.write_products(run, names, made)
+            if "report" in names:
+                write_report(run, names["report"], made)
         run.say(f"subtract: {matching.describe(made)} -> {output}")
     return run.ending["exitCode"]

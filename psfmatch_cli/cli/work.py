@@ -45,11 +45,14 @@ class Matched:
         Its score image, if one was wanted.
     sources : Table or None
         Sources of its difference, if they were wanted.
+    science : Exposure or None
+        The science exposure, if a report is wanted, which shows it.
     """
 
     result: MatchExposuresResult
     score: Score | None = None
     sources: Table | None = None
+    science: Exposure | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -93,8 +96,10 @@ class Work:
         """
         with self._task() as task:
             template, science = self._read_pair()
+            shown = science if is_wanted(self.given, "report") else None
             if self.given.get("use_kernel") is not None:
-                return Matched(subtract_with_kernel(task, template, science, self.given, self._match_arguments()))
+                result = subtract_with_kernel(task, template, science, self.given, self._match_arguments())
+                return Matched(result, science=shown)
             result = task.subtract_exposures(template, science, **self._match_arguments())
             score = sources = None
             if is_wanted(self.given, "score"):
@@ -105,7 +110,7 @@ class Work:
                 from psfmatch_cli.diff_context import sources_of_pair
 
                 sources = sources_of_pair(result, science, self.settings)
-            return Matched(result, score, sources)
+            return Matched(result, score, sources, shown)
 
     def match(self) -> Matched:
         """The pair matched; errors as `ImagePsfMatchTask.match_exposures` and `read`."""
