@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,39 @@ from psfmatch_cli.cli.products import beside
 from psfmatch_cli.cli.run import running
 from psfmatch_cli.cli.work import Work
 
+#: The options of the command besides -o.
+own_options = options.chain(
+    options.product("matched", "Matched exposure, see psfmatch match", "OUTPUT_matched.fits beside it"),
+    options.product("score", "Score image: flux of a point source at every pixel and its variance", "none"),
+    options.normalize,
+    options.decorrelate,
+    matching.all_options,
+)
+
+
+def outputs_of(output: Path, given: Mapping[str, Any]) -> dict[str, Path | None]:
+    """All products by role, the difference last.
+
+    Parameters
+    ----------
+    output : Path
+        The difference.
+    given : mapping
+        Values of the options.
+    """
+    return {
+        **matching.further_products(output, given),
+        "score": beside(output, given["score"], given["no_score"], ""),
+        "matched image": beside(output, given["matched"], given["no_matched"], "_matched.fits"),
+        "difference": output,
+    }
+
 
 @options.command("subtract", "psfmatch subtract template.fits science.fits -o diff.fits")
 @options.path_argument("template")
 @options.path_argument("science")
 @options.output("Difference exposure (.fits, .fits.gz or .fits.fz)")
-@options.product("matched", "Matched exposure, see psfmatch match", "OUTPUT_matched.fits beside it")
-@options.product("score", "Score image: flux of a point source at every pixel and its variance", "none")
-@options.normalize
-@options.decorrelate
-@matching.all_options
+@own_options
 def command(template: Path, science: Path, output: Path, **given: Any) -> int:
     """Subtract TEMPLATE from SCIENCE after matching their PSFs.
 
@@ -29,13 +53,7 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> int:
     Its mask and variance planes cover both exposures.
     """
     inputs = {"template": template, "science": science}
-    outputs = {
-        **matching.further_products(output, given),
-        "score": beside(output, given["score"], given["no_score"], ""),
-        "matched image": beside(output, given["matched"], given["no_matched"], "_matched.fits"),
-        "difference": output,
-    }
-    with running("subtract", given, inputs, outputs) as run:
+    with running("subtract", given, inputs, outputs_of(output, given)) as run:
         if given["all_extensions"]:
             return match_extensions(run, Work.subtract)
         made = run.work.subtract()
