@@ -3,11 +3,13 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from psfmatch_cli.io import read_exposure
+from psfmatch_cli.metadata import TaskMetadata
 
 #: FWHMs that are known, and the least products, to save time.
 FAST = ("--template-fwhm", "3.4", "--science-fwhm", "4.6", "--kernel-size", "15", "--no-matched", "--kernel-order", "0")
@@ -61,7 +64,7 @@ def test_a_pair_that_fails_does_not_stop_the_others(psfmatch, night, tmp_path):
     table = Table.read(out / "batch_summary.ecsv")
     assert list(table["pair"]) == ["v1", "v2", "v3"]
     assert list(table["status"]) == ["done", "done", "failed"]
-    assert abs(table["kernel_sum"][0] - 1.25) < 0.0125  # 1 %, as some 60 stars give
+    assert abs(table["kernel_sum"][0] - 1.25) < 0.025  # 1 % of noise, and 1 % of light outside a kernel of 15 pixels
     assert table["kernel_sum"].mask[2]
     assert table["error"][2]
     assert (table["seconds"] > 0).all()
@@ -70,8 +73,8 @@ def test_a_pair_that_fails_does_not_stop_the_others(psfmatch, night, tmp_path):
     assert alone.status == 0
     image, expected = (read_exposure(path).image for path in (out / "v1_diff.fits", tmp_path / "alone.fits"))
     np.testing.assert_array_equal(image, expected)
-    record = json.loads((out / "v1_diff_metadata.json").read_text())
-    assert record["run"]["arguments"][0] == "subtract"
+    record = TaskMetadata.from_json((out / "v1_diff_metadata.json").read_text())
+    assert record.get_array("run.arguments")[0] == "subtract"
     check_second_runs(psfmatch, night, out)
 
 
@@ -122,11 +125,10 @@ def test_a_manifest_has_options_and_settings_of_each_pair(psfmatch, night, tmp_p
     options = [option for option in FAST if option not in ("--background-order",)][:-1]
     done = psfmatch("batch", path, "-o", "out", "--jobs", 1, *options, "--candidates", "{name}_fate.csv")
     assert (done.status, done.err) == (0, "")
-    records = [json.loads((tmp_path / "out" / f"{name}_metadata.json").read_text())["run"] for name in "ab"]
-    settings = [record["settings"]["kernel"] for record in records]
-    assert settings[0]["spatial_bg_order"] in (1, "1")
-    assert [one["fit_for_background"] for one in settings] == [True, False]
-    assert "2.5" in records[1]["arguments"]
+    records = [TaskMetadata.from_json((tmp_path / "out" / f"{name}_metadata.json").read_text()) for name in "ab"]
+    assert records[0]["run.settings.kernel.spatial_bg_order"] == 1
+    assert [record["run.settings.kernel.fit_for_background"] for record in records] == [True, False]
+    assert "2.5" in records[1].get_array("run.arguments")
     assert (tmp_path / "out" / "a_fate.csv").exists()
 
 
@@ -146,7 +148,7 @@ def test_a_wrong_manifest_is_refused_before_any_work(psfmatch, night, tmp_path, 
     path = manifest(tmp_path / "pairs.csv", pair, pair)
     done = psfmatch("batch", path, "-o", "out")
     assert done.status == 2
-    pytest.importorskip("re").search(message or "several pairs would make the pair", done.err)[0]
+    assert re.search(message or "several pairs would make the pair", done.err)
     assert not (tmp_path / "out" / "batch.jsonl").exists()
 
 
@@ -176,7 +178,7 @@ def mosaic(path, image_file, names):
 def test_each_chip_is_a_pair(psfmatch, pair_folder, tmp_path):
     for role in ("template", "science"):
         mosaic(tmp_path / f"{role}.fits", pair_folder / f"{role}.fits", ["01", "02"])
-    gains = ("--template-gain", "2", "--science-gain", "2", "--no-fit-background")
+    gains = ("--template-gain", "2", "--science-gain", "2")
     every = psfmatch(
         "batch", "template.fits", "science.fits", "-o", "all", "--all-extensions", "--jobs", 1, *FAST, *gains
     )
@@ -205,7 +207,7 @@ def start(environment, where, *arguments):
 
 def wait_for(condition, what):
     """Wait until something is so; the time is far more than it takes."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 200
     while not (found := condition()):
         assert time.monotonic() < end, what
         time.sleep(0.02)
@@ -214,10 +216,8 @@ def wait_for(condition, what):
 
 def children(process):
     """Numbers of the processes that a process has started and that do pairs."""
-    done = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=False
-    )
-    return [int(line.split()[0]) for line in done.stdout.splitlines() if "spawn_main" in line]
+    numbers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(number) for number in numbers if b"spawn_main" in Path(f"/proc/{number}/cmdline").read_bytes()]
 
 
 @pytest.fixture
@@ -229,7 +229,9 @@ def many(night):
     return night / "template.fits", night / "v*.fits", "-o", "out", *FAST
 
 
-needs_proc = pytest.mark.skipif(shutil.which("ps") is None, reason="ps is not installed")
+needs_proc = pytest.mark.skipif(
+    not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists(), reason="the system does not list children"
+)
 
 
 @needs_proc
@@ -238,7 +240,7 @@ def test_the_death_of_a_worker_loses_only_what_it_had_in_hand(environment, tmp_p
     log = tmp_path / "out" / "batch.jsonl"
     wait_for(lambda: log.exists() and entries(tmp_path / "out", "ended"), "no pair has ended")
     os.kill(children(process)[0], signal.SIGKILL)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=200)
     assert (process.returncode, err) == (0, "")
     assert out.startswith("batch: 6 of 6 pairs done in")
     names = begun(tmp_path / "out")
@@ -257,7 +259,7 @@ def test_after_the_death_of_the_parent_a_second_run_does_the_rest(environment, t
     wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers), "the workers do not end")
     done = {entry["name"] for entry in entries(tmp_path / "out", "ended")}
     second = start(environment, tmp_path, *many, "--jobs", 2)
-    out, err = second.communicate(timeout=120)
+    out, err = second.communicate(timeout=200)
     assert (second.returncode, err) == (0, "")
     n_again = sum(name in done for name in begun(tmp_path / "out")) - len(done)
     assert n_again == 0
@@ -273,7 +275,7 @@ def test_a_signal_stops_all_and_leaves_whole_files(environment, tmp_path, many, 
     wait_for(lambda: log.exists() and entries(tmp_path / "out", "ended"), "no pair has ended")
     workers = children(process)
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 128 + number
     assert "Traceback" not in err
     assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
