@@ -19,14 +19,8 @@ OF_THE_RUN = {"PMRUN", "DATE", "CHECKSUM", "DATASUM", "HISTORY"}
 
 def dask(environment, where, *arguments):
     command = [sys.executable, "-m", "distributed.cli." + arguments[0], *arguments[1:]]
-    return subprocess.Popen(
-        command,
-        cwd=where,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command, cwd=where, env=environment, start_new_session=True, **nowhere)
 
 
 @pytest.fixture
@@ -67,7 +61,7 @@ def test_a_worker_is_killed_and_all_is_as_on_this_machine(environment, tmp_path,
     wait_for(lambda: log.exists() and entries(tmp_path / "far", "ended"), "no pair has ended")
     workers[0].send_signal(signal.SIGKILL)
     out, _ = process.communicate(timeout=200)
-    assert (process.returncode, out[:32]) == (1, "batch: 6 of 7 pairs done, 1 faile")
+    assert (process.returncode, out) == (1, "batch: 6 of 7 pairs done, 1 failed -> far/batch_summary.ecsv\n")
     assert len({entry["worker"] for entry in entries(tmp_path / "far", "ended")}) in (1, 2)
     near = start(environment, tmp_path, *pairs, "-o", "near", "--jobs", 2)
     assert (near.communicate(timeout=200), near.returncode)[1] == 1

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from psfmatch_cli.batch.job import DONE, FAILED, Outcome
 from psfmatch_cli.cli.batch_plan import Planned
-from psfmatch_cli.cli.batch_progress import clock
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -93,4 +92,4 @@ def describe(counts: Mapping[str, Any], table: Table, retry_failed: bool) -> str
         parts.append(f"{counts['n_not_done']} not done")
     before = [row["when"] == "before" and row["status"] == FAILED for row in table]
     advice = "; --retry-failed tries those of before again" if any(before) and not retry_failed else ""
-    return f"{', '.join(parts)} in {clock(counts['seconds'])}{advice}"
+    return f"{', '.join(parts)}{advice}"
