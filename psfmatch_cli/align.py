@@ -34,7 +34,9 @@ MIN_DISPLACEMENT, MIN_DISPLACEMENT_OF_EQUALS, SIGNIFICANCE = 0.3, 0.5, 5.0
 MIN_STARS_UNASKED = 6
 
 
-def align(template: Exposure, science: Exposure, config: WarpConfig, do_warping: bool = True) -> Alignment:
+def align(
+    template: Exposure, science: Exposure, config: WarpConfig, do_warping: bool = True, *, threads: int = 1
+) -> Alignment:
     """How the template lies on the science image.
 
     Parameters
@@ -45,6 +47,8 @@ def align(template: Exposure, science: Exposure, config: WarpConfig, do_warping:
         The method and its tolerance.
     do_warping : bool
         Whether the template may be resampled; if not, stars only tell.
+    threads : int
+        Images searched for stars at a time.
 
     Raises
     ------
@@ -62,7 +66,7 @@ def align(template: Exposure, science: Exposure, config: WarpConfig, do_warping:
         first = _by_asterisms(template, science)
     else:
         first = _by_grids(template, science, config, do_warping)
-    stars = common_stars(template, science, _base(first))
+    stars = common_stars(template, science, _base(first), threads)
     made = _refined(first, stars, science, config, do_warping)
     if made.offsets is None and config.registration == "auto" and do_warping and first.method == "pixels":
         made = _asterisms_instead(made, template, science, config, stars)

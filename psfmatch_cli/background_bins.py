@@ -111,7 +111,8 @@ def measure_bins(
     rows, columns = (_edges(size, n) for size, n in zip(masked_image.shape, counts, strict=True))
     value, std, n = np.full(counts, np.nan), np.full(counts, np.nan), np.zeros(counts)
     for where, at in zip(np.ndindex(counts), _cells(rows, columns), strict=True):
-        values = masked_image.image[at][good[at]]
+        part = good[at]
+        values = masked_image.image[at].ravel() if part.all() else masked_image.image[at][part]
         if values.size and not (spoilt is not None and spoilt[at].any()):
             value[where], std[where], n[where] = _bin_statistics(values, config.statistics_property)
     x0, y0 = masked_image.xy0

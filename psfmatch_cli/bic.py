@@ -95,7 +95,7 @@ def _criterion(pool: CandidatePool, fitted: FittedStamps, kept: NDArray[np.intp]
     part = replace(equations, matrix=equations.matrix[:, use[:, None], use], vector=equations.vector[:, use])
     local = np.zeros_like(fitted.solutions)
     local[:, use] = solve_each(part)
-    stats = pool.statistics(fitted, local)
+    stats = pool.statistics(fitted, pool.pixels(fitted, local))
     n = equations.n_pixels
     with np.errstate(divide="ignore"):
         criterion = stats.chi2 * n + len(kept) * np.log(n)

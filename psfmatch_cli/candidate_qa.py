@@ -24,15 +24,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.fitted import FittedStamps
-from psfmatch_cli.residuals import residual_pixels
+from psfmatch_cli.fitted import FittedStamps, ResidualPixels, kernel_images
 
 STATISTICS = ("Mean", "Median", "IQR", "StDev", "KSProb", "ADSig", "ChiSq", "MseResids")
 #: Fewest pixels that say something about a distribution.
 FEWEST_PIXELS = 8
 
 
-def quality_items(fitted: FittedStamps, spatial: NDArray[np.float64]) -> dict[str, float]:
+def quality_items(fitted: FittedStamps, spatial: NDArray[np.float64], pixels: ResidualPixels) -> dict[str, float]:
     """All items of candidates.
 
     Parameters
@@ -40,10 +39,11 @@ def quality_items(fitted: FittedStamps, spatial: NDArray[np.float64]) -> dict[st
     fitted : FittedStamps
     spatial : ndarray, (N, n)
         Local parameters of the spatial model at each candidate.
+    pixels : ResidualPixels
+        What these leave.
     """
-    columns = {"LOCAL": _columns(fitted, fitted.solutions), "SPATIAL": _columns(fitted, spatial)}
-    n_basis = len(fitted.basis)
-    difference = np.tensordot(spatial[:, :n_basis], fitted.basis.images, axes=1) - fitted.kernels()
+    columns = {"LOCAL": _columns(fitted, fitted.own), "SPATIAL": _columns(fitted, pixels)}
+    difference = kernel_images(fitted.basis, spatial) - fitted.kernels()
     columns["SPATIAL"]["MseKernel"] = np.mean(difference**2, axis=(1, 2))
     return {
         f"KCDiffim{name}_{kernel}_{suffix}": value
@@ -60,9 +60,8 @@ def _over_candidates(values: NDArray[np.float64]) -> dict[str, float]:
     return {"MEAN": float(values.mean()), "MEDIAN": float(np.median(values)), "STDEV": float(values.std())}
 
 
-def _columns(fitted: FittedStamps, local: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Statistics of every candidate for local parameters, each (N,); NaN where there are hardly any pixels."""
-    pixels = residual_pixels(fitted, local)
+def _columns(fitted: FittedStamps, pixels: ResidualPixels) -> dict[str, NDArray[np.float64]]:
+    """Statistics of every candidate's residuals, each (N,); NaN where there are hardly any pixels."""
     good = fitted.judged & np.isfinite(pixels.residual) & (pixels.variance > 0)
     columns = {name: np.full(len(fitted), np.nan) for name in STATISTICS}
     counts = good.sum(axis=1)
@@ -70,7 +69,7 @@ def _columns(fitted: FittedStamps, local: NDArray[np.float64]) -> dict[str, NDAr
         # Candidates with equally many pixels make a matrix: no loop over candidates.
         rows = np.flatnonzero(counts == n)
         residual, variance = (values[rows][good[rows]].reshape(-1, n) for values in (pixels.residual, pixels.variance))
-        values = _statistics(np.sort(residual / np.sqrt(variance), axis=1))
+        values = _statistics(np.sort(residual / np.sqrt(variance), axis=1).astype(np.float64))
         for name, column in zip(STATISTICS, (*values, np.mean(residual**2, axis=1)), strict=True):
             columns[name][rows] = column
     return columns
@@ -111,12 +110,14 @@ def ad_probability(z: NDArray[np.float64]) -> NDArray[np.float64]:
     With mean and width from the values themselves (D'Agostino & Stephens 1986, Goodness-of-Fit Techniques, table 4.9).
     Along the last axis: (..., n) -> (...); 0 for equal values.
     """
-    from scipy.special import log_ndtr
+    from scipy.special import ndtr
 
     n, spread = z.shape[-1], z.std(axis=-1, ddof=1, keepdims=True)
     w = (z - z.mean(axis=-1, keepdims=True)) / np.where(spread > 0, spread, 1.0)
     weights = 2 * np.arange(1, n + 1) - 1
-    statistic = -n - np.mean(weights * (log_ndtr(w) + log_ndtr(-w[..., ::-1])), axis=-1)
+    # The logarithm of the product is the sum of the logarithms; where it is 0 in double precision the probability is.
+    with np.errstate(divide="ignore"):
+        statistic = -n - np.mean(weights * np.log(ndtr(w) * ndtr(-w[..., ::-1])), axis=-1)
     # Beyond 10 the probability is below 1e-23.
     a = np.minimum(statistic * (1 + 0.75 / n + 2.25 / n**2), 10.0)
     pieces = [

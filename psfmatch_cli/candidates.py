@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,9 @@ from psfmatch_cli.candidate_boxes import grown_by, nearest_pixels, reaches
 from psfmatch_cli.config import CandidateConfig, KernelConfig
 from psfmatch_cli.errors import AllRefusedError, BoxMismatchError, EmptySourceListError
 from psfmatch_cli.exposure import Box, Exposure, MaskedImage
-from psfmatch_cli.rating import cells_of, core_significance, ranks, worse_neighbours
+from psfmatch_cli.rating import cell_sizes, cells_of, core_significances, ranks, worse_neighbours
 from psfmatch_cli.source_entries import FOOTPRINT_COLUMNS
+from psfmatch_cli.stacks import holds_unfit
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -217,56 +217,44 @@ def _largest_half(table: Table, at_least: int) -> int:
 
 
 def _refuse_masked(table: Table, image: MaskedImage, reason: str, kernel_size: int, config: CandidateConfig) -> None:
-    """Refuse stamps with an unusable pixel, counted with a summed-area table.
+    """Refuse stamps with an unusable pixel.
 
     Where bad pixels are excluded, only those near the core refuse: a fitted pixel needs its whole kernel square, and
     these must be clean for the core to be fitted.
     """
-    bad = unfit_pixels(image, config.bad_mask_planes)
-    summed = np.zeros((bad.shape[0] + 1, bad.shape[1] + 1), np.int64)
-    np.cumsum(np.cumsum(bad, axis=0, dtype=np.int64), axis=1, out=summed[1:, 1:])
-    open_rows = np.flatnonzero(np.asarray(table["status"]) != "refused")
-    reach = kernel_size // 2 + config.core_radius
-    x0, y0 = image.xy0
-    ends = []
-    for axis, origin in (("x", x0), ("y", y0)):
-        first, last = (np.asarray(table[f"box_{axis}{i}"])[open_rows] - origin for i in (0, 1))
-        trim = np.maximum((last - first) // 2 - reach, 0) if config.mask_policy == "exclude" else 0
-        ends += [first + trim, last - trim + 1]
-    left, right, low, high = ends
-    count = summed[high, right] - summed[low, right] - summed[high, left] + summed[low, left]
+    rows, boxes = _open_boxes(table, image.xy0)
+    if config.mask_policy == "exclude":
+        reach = kernel_size // 2 + config.core_radius
+        trim = np.maximum((boxes[:, 2:] - boxes[:, :2]) // 2 - reach, 0)
+        boxes = boxes + np.concatenate([trim, -trim], axis=1)
     where = np.zeros(len(table), bool)
-    where[open_rows[count > 0]] = True
+    where[rows] = holds_unfit(image, boxes, config.bad_mask_planes)
     _refuse(table, where, reason)
 
 
-def unfit_pixels(image: MaskedImage, bad_mask_planes: Iterable[str]) -> NDArray[np.bool_]:
-    """Pixels that no fit can use, (H, W): masked, or without a value or a variance whatever the mask says."""
-    return image.unusable(bad_mask_planes) | ~(np.isfinite(image.image) & np.isfinite(image.variance))
+def _open_boxes(table: Table, xy0: tuple[int, int]) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Rows that are not refused, and their stamps ``x0, y0, x1, y1`` in the indices of an image that starts at xy0."""
+    rows = np.flatnonzero(np.asarray(table["status"]) != "refused")
+    corners = [np.asarray(table[f"box_{corner}"])[rows] for corner in ("x0", "y0", "x1", "y1")]
+    return rows, np.stack(corners, axis=1) - np.tile(xy0, 2)
 
 
 def _rate(
     table: Table, template: MaskedImage, science: MaskedImage, config: CandidateConfig, kernel: KernelConfig
 ) -> None:
-    """Rating: significance of the core, see `psfmatch_cli.rating.core_significance`, in the science image.
+    """Rating: significance of the core, see `psfmatch_cli.rating.core_significances`, in the science image.
 
     A source without a significant flux in both cores is variable, moving or spurious: it has nothing to
     match, and is refused.
     """
     planes = config.bad_mask_planes if kernel.bad_mask_planes is None else kernel.bad_mask_planes
-    usable = [~unfit_pixels(image, planes) for image in (template, science)]
     radius = kernel.candidate_core_radius
+    rows, boxes = _open_boxes(table, science.xy0)
+    values = [core_significances(image, boxes, planes, radius) for image in (template, science)]
     rating, absent = np.full(len(table), np.nan), np.zeros(len(table), bool)
-    for row in np.flatnonzero(np.asarray(table["status"]) != "refused"):
-        box = Box(*(int(table[f"box_{k}"][row]) for k in ("x0", "y0", "x1", "y1")))
-        at = box.slices(science.xy0)
-        values = [
-            core_significance(image.cutout(box), good[at], radius)
-            for image, good in zip((template, science), usable, strict=True)
-        ]
-        rating[row] = values[1]
-        # Independent pixels: the mean of (2 radius + 1)^2 of them has a noise of 1 / (2 radius + 1).
-        absent[row] = min(values) * (2 * radius + 1) < MIN_SIGNIFICANCE
+    rating[rows] = values[1]
+    # Independent pixels: the mean of (2 radius + 1)^2 of them has a noise of 1 / (2 radius + 1).
+    absent[rows] = np.fmin(*values) * (2 * radius + 1) < MIN_SIGNIFICANCE
     table["rating"] = rating
     _refuse(table, ~np.isfinite(rating), "not-finite")
     _refuse(table, absent, "in-one-image")
@@ -279,8 +267,8 @@ def _order(table: Table, region: Box, kernel: KernelConfig, kernel_size: int) ->
     worse = np.zeros(len(table), bool)
     worse[rows[worse_neighbours(x[rows], y[rows], rating[rows], kernel_size // 2)]] = True
     _refuse(table, worse, "near-brighter")
-    table["cell_x"], table["cell_y"] = cells_of(x, y, region, kernel)
     rows = rows[~worse[rows]]
+    table["cell_x"], table["cell_y"] = cells_of(x, y, region, cell_sizes(x[rows], y[rows], region, kernel))
     rank = np.full(len(table), -1)
     rank[rows] = ranks(np.asarray(table["cell_x"])[rows], np.asarray(table["cell_y"])[rows], rating[rows])
     table["rank"] = rank

@@ -15,16 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.errors import FitError
 from psfmatch_cli.kernel import n_terms
+from psfmatch_cli.left_out import left_out_scores
 from psfmatch_cli.pool import CandidatePool
-from psfmatch_cli.ready import Ready, make_ready, spatial_layout
-from psfmatch_cli.spatial import SpatialLayout, SpatialSystem
+from psfmatch_cli.ready import make_ready, spatial_layout
 
 log = logging.getLogger(__name__)
 
-#: Number of groups of cells that are left out in turn.
-N_FOLDS = 8
 #: Highest order that is tried.
 MAX_ORDER = 3
 #: Most global parameters that are tried: a model of one function per kernel pixel takes minutes beyond.
@@ -45,7 +42,7 @@ class OrderChoice:
     scores : dict of int to float
         Geometric mean of the left-out candidates' residual power, in units of the noise, by order.
     left_out : ndarray, (N,)
-        Score of each candidate when left out (see `psfmatch_cli.residuals.Residuals`), for the order chosen.
+        Score of each candidate when left out (see `psfmatch_cli.left_out.source_power`), for the order chosen.
     rows : ndarray, (N,)
         Rows of these candidates in their table.
     """
@@ -92,7 +89,7 @@ def choose_kernel_order(pool: CandidatePool, background_order: int | None, wante
             for order, layout in layouts.items()
             if order == 0 or (n >= 2 * n_terms(order) + 2 and layout.n_parameters <= MAX_PARAMETERS)
         }
-    logs = {order: left_out_scores(pool, ready, layout) for order, layout in layouts.items()}
+    logs = dict(zip(layouts, left_out_scores(pool, ready, list(layouts.values())), strict=True))
     best = min(logs, key=lambda order: robust_mean(logs[order]))
     # A plane costs little where there are candidates for it, and no telescope's PSF is the same everywhere.
     preferred = sorted(logs, key=lambda order: (order != 1, order)) if n >= WORTH_A_PLANE else list(logs)
@@ -114,24 +111,3 @@ def clearly_worse(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
 def robust_mean(values: NDArray[np.float64]) -> float:
     """Mean of the values, each cut at `MAX_GAIN` above their median."""
     return float(np.minimum(values, np.median(values) + MAX_GAIN).mean())
-
-
-def left_out_scores(pool: CandidatePool, ready: Ready, layout: SpatialLayout) -> NDArray[np.float64]:
-    """Score of every candidate for the model fitted to the other cells, (N,)."""
-    places, fitted = ready.places, ready.fitted
-    folds = np.unique(pool.cells[places], return_inverse=True)[1] % N_FOLDS
-    if folds.max() == 0:
-        folds = np.arange(len(places)) % N_FOLDS
-    light = fitted.without_pixels()
-    parts = {fold: pool.system(light.take(folds == fold), layout) for fold in np.unique(folds)}
-    whole = SpatialSystem(*(sum(getattr(p, k) for p in parts.values()) for k in ("matrix", "vector", "noise")))
-    local = np.zeros((len(places), fitted.solutions.shape[1]))
-    for fold, own in parts.items():
-        inside = folds == fold
-        try:
-            parameters, _ = (whole - own).solve()
-        except FitError:
-            parameters = np.full(layout.n_parameters, np.nan)
-        local[inside] = pool.local(light.take(inside), layout, parameters)
-    score = pool.statistics(fitted, local).score
-    return np.where(np.isfinite(score), score, np.inf)

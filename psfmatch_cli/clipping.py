@@ -49,7 +49,8 @@ def clipped_mean_std(values: ArrayLike) -> ClippedStats:
         If no value is finite.
     """
     v = np.asarray(values).ravel()
-    v = np.sort(v[np.isfinite(v)]).astype(np.float64)
+    finite = np.isfinite(v)
+    v = np.sort(v if finite.all() else v[finite]).astype(np.float64)
     if not v.size:
         raise InputError("clipped statistics need at least one finite value, got none")
     first, center, third = sorted_quartiles(v)
@@ -68,9 +69,15 @@ def clipped_mean_std(values: ArrayLike) -> ClippedStats:
 
 def sorted_quartiles(ordered: NDArray) -> tuple[float, float, float]:
     """First quartile, median and third quartile of sorted values, linear at index q (n - 1)."""
-    at = np.array([0.25, 0.5, 0.75]) * (len(ordered) - 1)
-    first, middle, third = np.interp(at, np.arange(len(ordered)), ordered)
-    return float(first), float(middle), float(third)
+    first, middle, third = (_between(ordered, share * (len(ordered) - 1)) for share in (0.25, 0.5, 0.75))
+    return first, middle, third
+
+
+def _between(ordered: NDArray, at: float) -> float:
+    """Value at an index between those of an array, by linear interpolation."""
+    below = int(at)
+    low, high = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)])
+    return low + (at - below) * (high - low)
 
 
 def unbiased_std(values: NDArray, mean: float) -> float:
@@ -78,4 +85,5 @@ def unbiased_std(values: NDArray, mean: float) -> float:
     if len(values) < 2:
         return float("nan")
     # Not np.dot: threads of a linear algebra library cost more than they save at the size of a bin.
-    return float(np.sqrt(np.square(values - mean).sum() / (len(values) - 1)))
+    deviation = values - mean
+    return float(np.sqrt(np.einsum("i,i->", deviation, deviation) / (len(values) - 1)))

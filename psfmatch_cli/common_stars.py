@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from psfmatch_cli.blocks import each
 from psfmatch_cli.exposure import Box, Exposure
 from psfmatch_cli.pixel_map import PixelMap
 from psfmatch_cli.star_list import StarList, find_stars
@@ -27,15 +28,15 @@ class CommonStars:
     template: StarList
 
 
-def common_stars(template: Exposure, science: Exposure, base: PixelMap) -> CommonStars:
+def common_stars(template: Exposure, science: Exposure, base: PixelMap, threads: int = 1) -> CommonStars:
     """Stars of the science image, and of the part of the template that can lie on it."""
     part = _part_of(template, science, base)
-    own = find_stars(template.masked_image.cutout(part))
+    own, science_stars = each(find_stars, (template.masked_image.cutout(part), science.masked_image), threads)
     x0, y0 = part.x_min - template.xy0[0], part.y_min - template.xy0[1]
     x, y = base.reverse()(own.x + x0, own.y + y0)
     scale = np.sqrt(base.reverse().area(own.x + x0, own.y + y0))
     found = StarList(x, y, own.error * scale, own.flux).take(np.isfinite(x) & np.isfinite(y) & np.isfinite(scale))
-    return CommonStars(find_stars(science.masked_image), found)
+    return CommonStars(science_stars, found)
 
 
 def _part_of(template: Exposure, science: Exposure, base: PixelMap) -> Box:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.candidates import CandidateSet, unfit_pixels
+from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.exposure import Box, MaskedImage
+from psfmatch_cli.stacks import unfit_pixels
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 
 @dataclass(frozen=True)
@@ -25,17 +30,18 @@ class Stamps:
         Row of each candidate in the table.
     x, y : ndarray, (N,)
         Parent positions of the candidates.
-    template, science, template_variance, science_variance : ndarray, (N, S, S), float64
+    template, science, template_variance, science_variance : ndarray, (N, S, S), float32 or float64
+        In the precision of the images.
     template_usable, science_usable, template_judged, science_judged : ndarray, (N, S, S), bool
     """
 
     rows: NDArray[np.intp]
     x: NDArray[np.float64]
     y: NDArray[np.float64]
-    template: NDArray[np.float64]
-    science: NDArray[np.float64]
-    template_variance: NDArray[np.float64]
-    science_variance: NDArray[np.float64]
+    template: NDArray
+    science: NDArray
+    template_variance: NDArray
+    science_variance: NDArray
     template_usable: NDArray[np.bool_]
     science_usable: NDArray[np.bool_]
     template_judged: NDArray[np.bool_]
@@ -69,20 +75,54 @@ def cut_stamps(
         Further planes that residual statistics leave out.
     """
     table, side = candidates.table, 2 * candidates.half_size + 1
-    shape = (len(rows), side, side)
-    images = [np.zeros(shape), np.zeros(shape), np.ones(shape), np.ones(shape)]
-    planes = [template.image, science.image, template.variance, science.variance]
-    usable, judged = ([np.zeros(shape, bool), np.zeros(shape, bool)] for _ in range(2))
-    for k, row in enumerate(rows):
-        box = Box(*(int(table[f"box_{name}"][row]) for name in ("x0", "y0", "x1", "y1")))
-        dy, dx = (side - box.height) // 2, (side - box.width) // 2
-        into = (k, slice(dy, dy + box.height), slice(dx, dx + box.width))
-        at = box.slices(science.xy0)
-        for out, judge, image in zip(usable, judged, (template, science), strict=True):
-            stamp = image.cutout(box)
-            out[into] = ~unfit_pixels(stamp, bad_mask_planes)
-            judge[into] = out[into] & ~stamp.flagged(unjudged_planes)
-        for out, plane, good in zip(images, planes, 2 * usable, strict=True):
-            out[into] = np.where(good[into], plane[at], out[into])
+    cuts = [_Cut.of(*corners, side, science.xy0) for corners in _corners(table, rows)]
+    inside = np.zeros((len(rows), side, side), bool)
+    for k, cut in enumerate(cuts):
+        inside[k][cut.into] = True
+    images, variances, usable, judged = zip(
+        *(_pixels(image, cuts, inside, bad_mask_planes, unjudged_planes) for image in (template, science)), strict=True
+    )
     positions = (np.asarray(table[k], float)[rows] for k in ("x", "y"))
-    return Stamps(rows, *positions, *images, *usable, *judged)
+    return Stamps(rows, *positions, *images, *variances, *usable, *judged)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Where the box of a candidate is in the images, and where in its stamp: in the middle."""
+
+    at: tuple[slice, slice]
+    into: tuple[slice, slice]
+
+    @classmethod
+    def of(cls, x0: int, y0: int, x1: int, y1: int, side: int, xy0: tuple[int, int]) -> _Cut:
+        box = Box(x0, y0, x1, y1)
+        dy, dx = (side - box.height) // 2, (side - box.width) // 2
+        return cls(box.slices(xy0), (slice(dy, dy + box.height), slice(dx, dx + box.width)))
+
+
+def _corners(table: Table, rows: NDArray[np.intp]) -> list[list[int]]:
+    """Corners (x0, y0, x1, y1) of the boxes in these rows."""
+    return np.column_stack([np.asarray(table[f"box_{name}"])[rows] for name in ("x0", "y0", "x1", "y1")]).tolist()
+
+
+def _pixels(
+    image: MaskedImage,
+    cuts: list[_Cut],
+    inside: NDArray[np.bool_],
+    bad_mask_planes: Iterable[str],
+    unjudged_planes: Iterable[str],
+) -> tuple[NDArray, NDArray, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Image, variance, usable and judged pixels of the stamps of one image; all stamps as one tall image."""
+    tall = (inside.size // inside.shape[2], inside.shape[2])
+    planes = []
+    for plane in (image.image, image.mask, image.variance):
+        out = np.zeros(inside.shape, plane.dtype)
+        for k, cut in enumerate(cuts):
+            out[k][cut.into] = plane[cut.at]
+        planes.append(out.reshape(tall))
+    stamps = replace(image, image=planes[0], mask=planes[1], variance=planes[2])
+    usable = inside & ~unfit_pixels(stamps, bad_mask_planes).reshape(inside.shape)
+    judged = usable & ~stamps.flagged(unjudged_planes).reshape(inside.shape)
+    values = np.where(usable, stamps.image.reshape(inside.shape), 0.0)
+    variance = np.where(usable, stamps.variance.reshape(inside.shape), 1.0)
+    return values, variance, usable, judged

@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.convolve import FILLED_PLANES, dilate_mask, fill_bad
+from psfmatch_cli.dilation import dilate
 from psfmatch_cli.exposure import DETECTED_PLANES, MaskedImage
+from psfmatch_cli.filling import FILLED_PLANES, bad_pixels, fill_bad
 from psfmatch_cli.kernel import MatchingKernel
 from psfmatch_cli.node_kernels import NodeGrid, convolve_between_nodes
 from psfmatch_cli.whitening import NoiseTerms, Whitening, score_filters, whitening
@@ -107,21 +108,17 @@ def _filtered(difference: MaskedImage, sources: NoiseSources, make: Make, scale:
     noise = _LocalNoise(difference, sources)
     grid = NodeGrid(difference.shape, noise.filter_size(make))
     made = noise.filters(grid, make)
-    bad = _bad(difference)
+    bad = bad_pixels(difference)
     image = convolve_between_nodes(fill_bad(difference, bad).image, grid, made.filters, threads=threads)
     variance = np.zeros_like(image)
     for plane, squares in ((sources.target, made.target_squares), (sources.convolved, made.convolved_squares)):
-        filled = fill_bad(plane, _bad(plane)).variance
+        filled = fill_bad(plane, bad_pixels(plane)).variance
         variance += convolve_between_nodes(filled, grid, squares, threads=threads)
     variance = np.maximum(variance, np.finfo(np.float32).tiny) * np.float32(scale)
     mask = difference.mask | _spread(difference, bad, made.filters)
     empty = (mask & np.int32(difference.bits(["NO_DATA"]))) != 0
     image[empty], variance[empty] = np.nan, np.inf
     return Filtered(replace(difference, image=image, mask=mask, variance=variance), grid, made.filters)
-
-
-def _bad(image: MaskedImage) -> NDArray[np.bool_]:
-    return image.unusable(FILLED_PLANES) | ~np.isfinite(image.image) | ~np.isfinite(image.variance)
 
 
 def _spread(difference: MaskedImage, bad: NDArray[np.bool_], filters: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -137,7 +134,7 @@ def _spread(difference: MaskedImage, bad: NDArray[np.bool_], filters: NDArray[np
     while reach < middle and squares.sum() - _core(squares, reach) > BAD_WEIGHT:
         reach += 1
     lost = np.where(bad, difference.mask & np.int32(difference.bits(FILLED_PLANES)), 0).astype(np.int32)
-    return dilate_mask(lost, reach) if lost.any() else lost
+    return dilate(lost, reach) if lost.any() else lost
 
 
 def _core(squares: NDArray[np.float64], reach: int) -> float:
@@ -189,7 +186,7 @@ def _images(kernel: MatchingKernel, x: NDArray[np.float64], y: NDArray[np.float6
 def _sky_variance(image: MaskedImage, not_sky: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Variance of a sample of pixels, NaN where there is no sky."""
     part = np.s_[::SAMPLE, ::SAMPLE]
-    variance, bad = image.variance[part], _bad(image)[part]
+    variance, bad = image.variance[part], bad_pixels(image)[part]
     sky = np.where(bad | not_sky[part], np.float32(np.nan), variance)
     # In a crowded field hardly a pixel is free of sources.
     return sky if np.isfinite(sky).any() else np.where(bad, np.float32(np.nan), variance)

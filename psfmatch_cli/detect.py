@@ -70,8 +70,9 @@ class Detection:
         out = masked_image.with_planes(["EDGE", *DETECTED_PLANES])
         mask = out.mask & ~out.bits(DETECTED_PLANES)
         for name, pixels in zip(DETECTED_PLANES, (self.footprints, self.negative_footprints), strict=True):
-            mask[pixels] |= out.bits([name])
-        mask[self.edge] |= out.bits(["EDGE"])
+            # Half the time of writing to chosen pixels.
+            mask |= np.multiply(pixels, np.int32(out.bits([name])), dtype=np.int32)
+        mask |= np.multiply(self.edge, np.int32(out.bits(["EDGE"])), dtype=np.int32)
         return replace(out, mask=mask)
 
 

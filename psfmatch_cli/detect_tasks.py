@@ -117,8 +117,11 @@ class MeasurementTask(Task):
 
     default_name = "selectMeasurement"
 
-    def run(self, exposure: Exposure, found: Search) -> Table:
-        """Source table, with the columns of `psfmatch_cli.measure`, of what a search of the exposure found."""
+    def run(self, exposure: Exposure, found: Search, *, shapes: bool = True) -> Table:
+        """Source table, with the columns of `psfmatch_cli.measure`, of what a search of the exposure found.
+
+        Without `shapes` only the columns of positions, fluxes and peaks.
+        """
         from psfmatch_cli.measure import measure_sources
 
-        return measure_sources(exposure, found)
+        return measure_sources(exposure, found, shapes=shapes)

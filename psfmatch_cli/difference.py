@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from psfmatch_cli.blocks import each, row_bands, sample_step
 from psfmatch_cli.convolve import convolve
-from psfmatch_cli.exposure import DETECTED_PLANES, Exposure, MaskedImage, remap_mask
+from psfmatch_cli.exposure import DETECTED_PLANES, Exposure, MaskedImage
 from psfmatch_cli.kernel import BackgroundModel
 from psfmatch_cli.match import MatchResult
 from psfmatch_cli.plan import Plan
 from psfmatch_cli.psf import Psf
 from psfmatch_cli.settings import Settings
 from psfmatch_cli.sky import added, fit_sky
-from psfmatch_cli.subtract import rescaled, subtract
+from psfmatch_cli.subtract import join_planes, less_background, rescaled, subtract
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ Scale = Literal["science", "template"]
 BAD_PLANES = ("NO_DATA", "SAT", "BAD", "CR", "EDGE")
 #: Sky pixels that tell a width to about 1 %.
 ENOUGH_SKY = 10_000
+#: Pixels of a large image that are looked at for the width: they tell it to 0.1 to 0.2 %.
+WIDTH_SAMPLE = 1_000_000
 #: Widths of the sky, in units of the predicted noise, that are mended, and the deviation that is worth it.
 WIDTH_LIMITS, WIDTH_TOLERANCE = (0.7, 1.4), 0.01
 #: Highest order of the polynomial through the sky of the difference.
@@ -79,6 +83,7 @@ def build_difference(
     fit: MatchResult,
     template: Exposure,
     science: Exposure,
+    marked: MaskedImage,
     autocorrelation: NDArray[np.float64] | None,
     settings: Settings,
 ) -> Difference:
@@ -100,44 +105,57 @@ def build_difference(
     ----------
     plan, fit : Plan, MatchResult
     template, science : Exposure
-        On one grid; the science mask may have DETECTED.
+        On one grid.
+    marked : MaskedImage
+        The science pixels with what a search marked: their DETECTED planes are those of the difference. The EDGE
+        border of the search stays out: its pixels were not searched, but they are sound.
     autocorrelation : ndarray or None
         Of the template's noise, where it is known not to be white.
     settings : Settings
     """
-    forward = plan.direction.convolve_template
+    forward, threads = plan.direction.convolve_template, settings.threads
+    convolved, target = (template, science) if forward else (science, template)
     # Detections of the template, and convolved ones of either image, do not describe the difference.
-    carried, target = template.masked_image.without_planes(DETECTED_PLANES), science.masked_image
-    if not forward:
-        carried, target = science.masked_image.without_planes(DETECTED_PLANES), carried
     matched = convolve(
-        carried, fit.kernel, autocorrelation=autocorrelation if forward else None, threads=settings.threads
+        convolved.masked_image,
+        fit.kernel,
+        autocorrelation=autocorrelation if forward else None,
+        without=DETECTED_PLANES,
+        threads=threads,
     )
-    raw = subtract(target, matched, fit.background)
+    raw = subtract(target.masked_image, matched, fit.background, without=DETECTED_PLANES, threads=threads)
     background = fit.background
     if settings.kernel.fit_for_background and settings.kernel.refine_background:
-        background = _refined(fit.background, raw, science.masked_image, settings.kernel.spatial_bg_order)
-        raw = subtract(target, matched, background)
+        sky = _sky(background, raw, marked, settings)
+        if sky is not None:
+            raw, background = less_background(raw, sky, threads), added(background, sky)
     normalize = settings.subtraction.normalize
-    factor = scale_factor(forward, fit.kernel.center_sum, normalize)
-    if factor != 1.0:
-        raw = rescaled(raw, factor)
-    if not forward:
-        raw = replace(raw, mask=raw.mask | with_same_planes(science.masked_image, raw))
-    masked = float(raw.flagged(BAD_PLANES).mean())
-    not_sky = sky_mask(raw, science.masked_image)
-    width, n_sky = robust_width(raw, not_sky), int(np.count_nonzero(~not_sky))
+    raw = rescaled(raw, scale_factor(forward, fit.kernel.center_sum, normalize))
+    raw = _with_science_planes(raw, science.masked_image, marked, forward, threads)
+    not_sky = sky_mask(raw, marked, threads)
+    width, n_sky = robust_width(raw, not_sky), not_sky.size - int(np.count_nonzero(not_sky))
     scale = variance_scale(width) if settings.subtraction.scale_variance else 1.0
-    return Difference(matched, background, with_variance_scaled(raw, scale), width, n_sky, scale, masked, normalize)
+    masked = count_flagged(raw, BAD_PLANES) / raw.image.size
+    return Difference(matched, background, rescaled(raw, 1.0, scale), width, n_sky, scale, masked, normalize)
 
 
-def _refined(
-    background: BackgroundModel, raw: MaskedImage, science: MaskedImage, max_order: int | None
-) -> BackgroundModel:
-    """The background plus the polynomial through the sky of a difference; as it is where there is no sky."""
-    region, kind = background.spatial.region, background.spatial.kind
-    sky = fit_sky(raw, sky_mask(raw, science), region, kind, MAX_SKY_ORDER if max_order is None else max_order)
-    return background if sky is None else added(background, sky.background)
+def _sky(
+    background: BackgroundModel, raw: MaskedImage, marked: MaskedImage, settings: Settings
+) -> BackgroundModel | None:
+    """The polynomial through the sky of a difference; None where there is no sky."""
+    region, kind, order = background.spatial.region, background.spatial.kind, settings.kernel.spatial_bg_order
+    max_order = MAX_SKY_ORDER if order is None else order
+    sky = fit_sky(raw, sky_mask(raw, marked, settings.threads), region, kind, max_order, threads=settings.threads)
+    return None if sky is None else sky.background
+
+
+def _with_science_planes(
+    raw: MaskedImage, science: MaskedImage, marked: MaskedImage, forward: bool, threads: int
+) -> MaskedImage:
+    """The difference with the detections, and with what it lacks of the science planes if these were convolved."""
+    if not forward:
+        raw = join_planes(raw, science, [name for name in science.planes if name not in DETECTED_PLANES], threads)
+    return join_planes(raw, marked, DETECTED_PLANES, threads)
 
 
 def scale_factor(convolve_template: bool, kernel_sum: float, normalize: Scale) -> float:
@@ -146,39 +164,47 @@ def scale_factor(convolve_template: bool, kernel_sum: float, normalize: Scale) -
     return sign if normalize == native else sign / kernel_sum
 
 
-def with_same_planes(image: MaskedImage, other: MaskedImage) -> NDArray[np.int32]:
-    """Mask of `image` in the bits of `other`, which has all its planes."""
-    return remap_mask(image.mask, image.planes, dict(other.planes))
-
-
 def with_detections(science: MaskedImage, marked: MaskedImage) -> MaskedImage:
-    """The science pixels with the DETECTED planes of `marked`.
-
-    The EDGE border that the search marks stays out: those pixels were not searched, but they are sound.
-    """
+    """The science pixels with the DETECTED planes of `marked`, and nothing else of it."""
     if marked is science:
         return science
-    science = science.with_planes(DETECTED_PLANES).without_planes(DETECTED_PLANES)
-    mask = science.mask.copy()
-    for name in DETECTED_PLANES:
-        mask[marked.flagged([name])] |= science.bits([name])
-    return replace(science, mask=mask)
+    cleared = science.without_planes(DETECTED_PLANES)
+    return join_planes(replace(cleared, mask=cleared.mask.copy()), marked, DETECTED_PLANES)
 
 
-def sky_mask(difference: MaskedImage, science: MaskedImage) -> NDArray[np.bool_]:
+def sky_mask(difference: MaskedImage, science: MaskedImage, threads: int = 1) -> NDArray[np.bool_]:
     """Pixels that are not sky: unusable ones and those of sources, if these leave a third of the image."""
-    bad = difference.flagged(BAD_PLANES)
-    sources = science.flagged(DETECTED_PLANES)
+    bad, both = np.empty(difference.shape, bool), np.empty(difference.shape, bool)
+    unusable, sources = (np.int32(m.bits(n)) for m, n in ((difference, BAD_PLANES), (science, DETECTED_PLANES)))
+
+    def fill(rows: slice) -> None:
+        np.not_equal(difference.mask[rows] & unusable, 0, out=bad[rows])
+        np.logical_or(bad[rows], science.mask[rows] & sources, out=both[rows])
+
+    each(fill, row_bands(difference.shape), threads)
     # In a crowded field hardly a pixel is free of stars; subtracted stars are sky, too.
-    return bad | sources if np.count_nonzero(~(bad | sources)) > 0.3 * bad.size else bad
+    return both if np.count_nonzero(both) < 0.7 * both.size else bad
+
+
+def count_flagged(pixels: MaskedImage, names: Iterable[str]) -> int:
+    """Number of pixels with any of the named planes."""
+    bits = np.int32(pixels.bits(names))
+    return sum(np.count_nonzero(pixels.mask[rows] & bits) for rows in row_bands(pixels.shape))
 
 
 def robust_width(difference: MaskedImage, not_sky: NDArray[np.bool_]) -> float:
-    """Robust width of difference / noise on the sky; NaN if there are too few sky pixels to tell."""
-    sky = ~not_sky
-    if np.count_nonzero(sky) < ENOUGH_SKY:
+    """Robust width of difference / noise on the sky; NaN if there are too few sky pixels to tell.
+
+    Of a large image it is that of a regular sample of the pixels.
+    """
+    if not_sky.size - np.count_nonzero(not_sky) < ENOUGH_SKY:
         return float("nan")
-    z = difference.image[sky] / np.sqrt(difference.variance[sky])
+    step = sample_step(difference.shape, WIDTH_SAMPLE)
+    sampled = np.s_[::step, ::step]
+    if not_sky[sampled].size - np.count_nonzero(not_sky[sampled]) < ENOUGH_SKY:
+        sampled = np.s_[:]
+    sky = ~not_sky[sampled]
+    z = difference.image[sampled][sky] / np.sqrt(difference.variance[sampled][sky])
     return float(1.4826 * np.median(np.abs(z - np.median(z))))
 
 
@@ -201,10 +227,3 @@ def variance_scale(width: float) -> float:
         return 1.0
     log.info("variance of the difference scaled by %.3f: its sky noise is %.3f of the predicted", width**2, width)
     return width**2
-
-
-def with_variance_scaled(difference: MaskedImage, factor: float) -> MaskedImage:
-    """The difference with its variance times a factor."""
-    if factor == 1.0:
-        return difference
-    return replace(difference, variance=difference.variance * np.float32(factor))

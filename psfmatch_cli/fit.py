@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from psfmatch_cli.basis import KernelBasis
 from psfmatch_cli.cutouts import Stamps
-from psfmatch_cli.fitted import FittedStamps, convolved_variances, transform_side
-from psfmatch_cli.solve import NormalEquations, convolve_stamps, normal_equations, solve_each
+from psfmatch_cli.design import convolve_stamps
+from psfmatch_cli.fitted import FittedStamps, ResidualPixels, residual_pixels, transform_side
+from psfmatch_cli.parallel import in_threads, slices
+from psfmatch_cli.solve import NormalEquations, normal_equations, solve_each
 
 #: Values of the design that are made at a time (16 MB): it then stays near the processor.
 CHUNK_VALUES = 1 << 21
@@ -65,20 +67,20 @@ class FitOptions:
     with_spread: bool = False
 
 
-def fit_stamps(stamps: Stamps, basis: KernelBasis, options: FitOptions) -> FittedStamps:
-    """Normal equations and own solution of every candidate.
+def fit_stamps(stamps: Stamps, basis: KernelBasis, options: FitOptions, threads: int = 1) -> FittedStamps:
+    """Normal equations, own solution and its residuals of every candidate.
 
     Parameters
     ----------
     stamps : Stamps
     basis : KernelBasis
     options : FitOptions
+    threads : int
+        Threads that share the candidates.
     """
     inner = max(stamps.template.shape[1] - basis.size + 1, 1)
-    step = max(1, CHUNK_VALUES // (len(basis) * inner**2))
-    return FittedStamps.concatenated(
-        [_fit_some(stamps[start : start + step], basis, options) for start in range(0, len(stamps), step)]
-    )
+    parts = slices(len(stamps), max(1, CHUNK_VALUES // (len(basis) * inner**2)))
+    return FittedStamps.concatenated(in_threads(lambda part: _fit_some(stamps[part], basis, options), parts, threads))
 
 
 def _fit_some(stamps: Stamps, basis: KernelBasis, options: FitOptions) -> FittedStamps:
@@ -108,6 +110,7 @@ def _fit_some(stamps: Stamps, basis: KernelBasis, options: FitOptions) -> Fitted
         strengths=np.zeros(n),
         spread=np.zeros((n, 0, 0)),
         solutions=np.zeros((n, 0)),
+        own=_NO_RESIDUALS,
         basis=basis,
         side=roles.target.shape[1],
         penalty=None if options.regularizer is None else options.regularizer.matrix,
@@ -119,24 +122,25 @@ def _fit_some(stamps: Stamps, basis: KernelBasis, options: FitOptions) -> Fitted
     first = unweighted.target_variance + unweighted.convolved_variance
     fitted = _solved(unweighted, design, _inverse(first, usable), unweighted.convolved_variance, options)
     if options.iterate:
-        second = unweighted.target_variance + convolved_variances(fitted, fitted.solutions)
-        fitted = _solved(unweighted, design, _inverse(second, usable), unweighted.convolved_variance, options)
+        second = _inverse(fitted.own.variance, usable)
+        fitted = _solved(unweighted, design, second, unweighted.convolved_variance, options)
     return fitted
 
 
 _NO_EQUATIONS = NormalEquations(np.zeros((0, 0, 0)), np.zeros((0, 0)), np.zeros(0), np.zeros(0, np.int64))
+_NO_RESIDUALS = ResidualPixels(*(np.zeros((0, 0)) for _ in range(3)))
 
 
 @dataclass(frozen=True)
 class _Roles:
     """Stamps by their role in the fit, (N, S, S); sky levels off, unusable pixels of the convolved image 0."""
 
-    convolved: NDArray[np.float64]
-    convolved_variance: NDArray[np.float64]
+    convolved: NDArray
+    convolved_variance: NDArray
     convolved_usable: NDArray[np.bool_]
     convolved_judged: NDArray[np.bool_]
-    target: NDArray[np.float64]
-    target_variance: NDArray[np.float64]
+    target: NDArray
+    target_variance: NDArray
     target_usable: NDArray[np.bool_]
     target_judged: NDArray[np.bool_]
 
@@ -151,15 +155,27 @@ class _Roles:
     def mean_convolved_variance(self) -> NDArray[np.float64]:
         """Mean variance of the usable pixels of each convolved stamp, (N, 1)."""
         count = self.convolved_usable.sum(axis=(1, 2))
-        total = np.where(self.convolved_usable, self.convolved_variance, 0.0).sum(axis=(1, 2))
+        total = np.where(self.convolved_usable, self.convolved_variance, 0.0).sum(axis=(1, 2), dtype=np.float64)
         return (total / np.maximum(count, 1))[:, None]
+
+    def median_variances(self) -> NDArray[np.float64]:
+        """Median over the pixels usable in both stamps of the variance before the convolution, (N,); 0 without any."""
+        n = len(self.target)
+        usable = (self.convolved_usable & self.target_usable).reshape(n, -1)
+        total = np.where(usable, (self.convolved_variance + self.target_variance).reshape(n, -1), np.inf)
+        count = np.count_nonzero(usable, axis=1)
+        medians = np.zeros(n)
+        # Stamps with as many usable pixels have their median at one place of the sorted ones: nearly all are whole.
+        for found in np.unique(count[count > 0]):
+            rows = np.flatnonzero(count == found)
+            places = [(found - 1) // 2, found // 2]
+            medians[rows] = np.partition(total[rows], places, axis=1)[:, places].mean(axis=1, dtype=np.float64)
+        return medians
 
 
 def _stamp_weights(roles: _Roles, usable: NDArray[np.bool_]) -> NDArray[np.float64]:
     """One weight for all usable pixels of a stamp: the inverse of its median variance, before the convolution."""
-    both = roles.convolved_usable & roles.target_usable
-    total = np.where(both, roles.convolved_variance + roles.target_variance, np.inf).reshape(len(usable), -1)
-    level = np.array([np.median(values[np.isfinite(values)]) if np.isfinite(values).any() else 0.0 for values in total])
+    level = roles.median_variances()
     return usable / np.where(level > 0, level, 1.0)[:, None]
 
 
@@ -182,28 +198,33 @@ def _solved(
     if options.regularizer is not None:
         made = replace(made, strengths=options.regularizer.strengths(equations))
     made = replace(made, solutions=solve_each(replace(equations, matrix=made.penalised())))
+    made = replace(made, own=residual_pixels(made, made.solutions))
     if not options.with_spread:
         return made
-    variance = made.target_variance + convolved_variances(made, made.solutions)
-    variance = np.where(np.isfinite(variance), variance, 0.0)
+    variance = np.where(np.isfinite(made.own.variance), made.own.variance, 0.0)
     spread = normal_equations(design, fitted.target, weight**2 * variance, options.fit_background).matrix
     return replace(made, spread=spread)
 
 
 def fully_covered(usable: NDArray[np.bool_], half: int) -> NDArray[np.bool_]:
-    """Pixels whose whole kernel square is usable, (N, S, S)."""
+    """Pixels whose whole kernel square is usable, (N, S, S).
+
+    The border of a stamp without a bad pixel, which is outside the fitted pixels, is spared.
+    """
     from scipy.ndimage import minimum_filter1d
 
-    if usable.all():
-        # The border, which this spares, is outside the fitted pixels.
+    spoilt = np.flatnonzero(~usable.all(axis=(1, 2)))
+    if len(spoilt) == 0:
         return usable
-    out = usable.astype(np.uint8)
+    covered = usable[spoilt].astype(np.uint8)
     for axis in (1, 2):
-        out = minimum_filter1d(out, 2 * half + 1, axis=axis, mode="constant", cval=0)
-    return out.astype(bool)
+        covered = minimum_filter1d(covered, 2 * half + 1, axis=axis, mode="constant", cval=0)
+    out = usable.copy()
+    out[spoilt] = covered
+    return out
 
 
-def _transform(stamps: NDArray[np.float64], side: int) -> NDArray[np.complex128]:
+def _transform(stamps: NDArray, side: int) -> NDArray:
     from scipy import fft
 
     return fft.rfft2(stamps, (side, side))

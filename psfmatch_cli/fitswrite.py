@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from psfmatch_cli.errors import UsageError
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.header_cards import COORDINATES, copy_cards, physical_offset
 from psfmatch_cli.outputs import Card, atomic_path, card_value, creation_card, printable
+from psfmatch_cli.overlap import beside
 from psfmatch_cli.psf import VaryingPsf
 from psfmatch_cli.psfex import COLUMN, PsfexModel, psfex_cards
 
@@ -58,12 +60,46 @@ def write_exposure(
     OutputError
         If the file cannot be written.
     """
-    check_suffix(path)
-    hdus = exposure_hdus(exposure, cards, history)
-    if str(path).lower().endswith(".fz"):
-        hdus = fits.HDUList([hdus[0], *(compressed(hdu) for hdu in hdus[1:])])
-    with atomic_path(path, overwrite) as temporary, warnings.catch_warnings():
+    write_exposures([ExposureFile(path, exposure, cards, history)], overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class ExposureFile:
+    """An exposure to write; the parameters are those of `write_exposure`."""
+
+    path: str | Path
+    exposure: Exposure
+    cards: Iterable[Card] = ()
+    history: Iterable[str] = ()
+
+
+def write_exposures(files: Sequence[ExposureFile], *, overwrite: bool = False, threads: int = 1) -> None:
+    """Write several exposures as `write_exposure`, whose errors are those of this one, too, in several threads."""
+    for file in files:
+        check_suffix(file.path)
+    # Filters of warnings are the process's, not a thread's: all that touches them is done before and around.
+    made = [_file_hdus(file) for file in files]
+    with warnings.catch_warnings(), beside(threads) as start:
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+        beside_first = [
+            start(_write, file.path, hdus, overwrite) for file, hdus in zip(files[1:], made[1:], strict=True)
+        ]
+        for file, hdus in zip(files[:1], made[:1], strict=True):
+            _write(file.path, hdus, overwrite)
+        for ended in beside_first:
+            ended()
+
+
+def _file_hdus(file: ExposureFile) -> fits.HDUList:
+    """The HDUs of a file, compressed where its name says so."""
+    hdus = exposure_hdus(file.exposure, file.cards, file.history)
+    if not str(file.path).lower().endswith(".fz"):
+        return hdus
+    return fits.HDUList([hdus[0], *(compressed(hdu) for hdu in hdus[1:])])
+
+
+def _write(path: str | Path, hdus: fits.HDUList, overwrite: bool) -> None:
+    with atomic_path(path, overwrite) as temporary:
         hdus.writeto(temporary, checksum=True)
 
 

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.background import variance_is_known
-from psfmatch_cli.candidates import unfit_pixels
 from psfmatch_cli.clipping import clipped_mean_std
 from psfmatch_cli.config import CandidateConfig
 from psfmatch_cli.errors import BoxMismatchError, InputError
 from psfmatch_cli.exposure import Box, Exposure, MaskedImage
 from psfmatch_cli.source_entries import FOOTPRINT_COLUMNS
+from psfmatch_cli.stacks import unfit_pixels
 
 if TYPE_CHECKING:
     from astropy.table import Table

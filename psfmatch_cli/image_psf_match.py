@@ -8,15 +8,17 @@ from typing import Any
 
 from psfmatch_cli.basis_sets import record_basis
 from psfmatch_cli.candidates import CandidateSet
-from psfmatch_cli.copies import check_copies
+from psfmatch_cli.copies import Likeness, check_copies
 from psfmatch_cli.diagnostics import Diagnosis, diagnose, report
 from psfmatch_cli.difference import Difference, build_difference, with_detections
 from psfmatch_cli.errors import BoxMismatchError, EmptySourceListError
 from psfmatch_cli.exposure import Exposure, MaskedImage
+from psfmatch_cli.free_memory import release_freed
+from psfmatch_cli.overlap import beside
 from psfmatch_cli.photometry import check_sum
 from psfmatch_cli.plan import directions
 from psfmatch_cli.psf_match import Attempt, Pair, PsfMatchTask
-from psfmatch_cli.register import Widths, register, warn_of_deconvolution
+from psfmatch_cli.register import Registered, Widths, register, warn_of_deconvolution
 from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult, matched_result, subtracted_result
 from psfmatch_cli.settings import Settings
 from psfmatch_cli.summary import Findings, match_items
@@ -218,6 +220,22 @@ class ImagePsfMatchTask(PsfMatchTask):
     ) -> Pair:
         """Warp the template, measure the FWHMs, detect the sources; a wrong list of sources is found out first."""
         given = None if sources is None else self._given(sources, science)
+        original = science
+        if self.config.kernel.use_afw_background:
+            science = self._without_background(science)
+        with beside(self.config.threads) as start:
+            look = start(self._look_at, science, science_fwhm, given is None and self._searches)
+            registered, likeness = self._register(template, original, do_warping)
+            if self.config.kernel.use_afw_background:
+                registered = replace(registered, exposure=self._without_background(registered.exposure))
+            fwhms = (template_fwhm, science_fwhm)
+            widths = Widths.of(registered.exposure, science, *fwhms, science_width=lambda: look().width)
+        same_noise = likeness is not None and likeness.copies
+        pair = Pair(registered, science, widths, given, science, given is not None, same_noise)
+        return pair if pair.own_sources else self._detect(pair, look())
+
+    def _register(self, template: Exposure, science: Exposure, do_warping: bool) -> tuple[Registered, Likeness | None]:
+        """The template on the science grid, how like its noise is to the science image's, and a record of both."""
         registered = register(template, science, self.config.warp, do_warping, threads=self.config.threads)
         self.metadata["warped"] = registered.warped
         self.metadata["registrationOffsetPix"] = registered.offset
@@ -225,13 +243,7 @@ class ImagePsfMatchTask(PsfMatchTask):
         self.metadata["noiseCorrelation"] = float("nan") if likeness is None else likeness.correlation
         for name, value in registered.alignment.metadata().items():
             self.metadata[name] = value
-        if self.config.kernel.use_afw_background:
-            registered = replace(registered, exposure=self._without_background(registered.exposure))
-            science = self._without_background(science)
-        widths = Widths.of(registered.exposure, science, template_fwhm, science_fwhm)
-        same_noise = likeness is not None and likeness.copies
-        pair = Pair(registered, science, widths, given, science, given is not None, same_noise)
-        return pair if pair.own_sources else self._detect(pair)
+        return registered, likeness
 
     def _without_background(self, exposure: Exposure) -> Exposure:
         from psfmatch_cli.background import without_background
@@ -240,6 +252,7 @@ class ImagePsfMatchTask(PsfMatchTask):
 
     def _match(self, pair: Pair, convolve_template: bool | None) -> tuple[MatchExposuresResult, Difference]:
         """The method after the registration: the match, and the difference."""
+        release_freed()
         if pair.same_noise and self.config.kernel.correct_noise_bias:
             # The correction holds for noise that the two images do not share.
             kernel = self.config.kernel.model_copy(update={"correct_noise_bias": False})
@@ -251,6 +264,7 @@ class ImagePsfMatchTask(PsfMatchTask):
         attempt = self._with_supported_orders(attempt)
         self._check_enough(attempt)
         warn_of_deconvolution(pair.widths, attempt.plan.direction.convolve_template)
+        release_freed()
         diagnosis = diagnose(attempt.fit, self.config.kernel.max_spatial_condition_number)
         report(diagnosis, self.config.strict)
         findings = self._findings(attempt, diagnosis)
@@ -263,9 +277,10 @@ class ImagePsfMatchTask(PsfMatchTask):
         """The difference of a match, and all that is told about both."""
         pair, plan, fit = attempt.pair, attempt.plan, attempt.fit
         template, forward = pair.registered.exposure, plan.direction.convolve_template
-        science = pair.science.with_pixels(with_detections(pair.science.masked_image, pair.marked.masked_image))
-        images = build_difference(plan, fit, template, science, pair.registered.autocorrelation, self.config)
+        science, marked = pair.science, pair.marked.masked_image
+        images = build_difference(plan, fit, template, science, marked, pair.registered.autocorrelation, self.config)
         if self.config.subtraction.decorrelate:
+            science = science.with_pixels(with_detections(science.masked_image, marked))
             images = whitened(images, plan, fit, template, science, pair.registered.autocorrelation, self.config)
         sum_check = check_sum(fit.kernel.center_sum, *((template, science) if forward else (science, template)))
         adaptations = tuple(self.metadata.get_array("adaptations"))

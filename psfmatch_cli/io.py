@@ -87,7 +87,8 @@ def read_exposure(path: str | Path, options: ReadOptions | None = None, *, role:
     complete(pixels, options)
     origin = origin_from_header(opened.cards.header, where) if opened.layout.ours else (0, 0)
     masked = MaskedImage.from_arrays(pixels.image, pixels.mask, pixels.variance, pixels.planes, origin)
-    log.info("%s: %s", where, _summary(masked, pixels, facts))
+    if log.isEnabledFor(logging.INFO):
+        log.info("%s: %s", where, _summary(masked, pixels, facts))
     return Exposure(
         masked_image=masked,
         wcs=opened.wcs,

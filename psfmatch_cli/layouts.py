@@ -277,4 +277,4 @@ def as_variance(values: NDArray, kind: VarianceKind) -> tuple[NDArray[np.float32
         elif kind == "weight":
             no_data = ~(values > 0)
             values = np.where(no_data, np.inf, 1.0 / values)
-        return values.astype(np.float32), no_data
+        return values.astype(np.float32, copy=False), no_data

@@ -52,21 +52,29 @@ class PixelMapping:
     exact_index: NDArray[np.int64]
     exact_values: NDArray[np.float64]
 
-    def rows(self, first: int, last: int) -> NDArray[np.float64]:
-        """Template x, y and area (3, last - first, W) of the science rows [first, last); NaN outside."""
-        width = self.shape[1]
-        cell, phase = np.divmod(np.arange(first, last), self.step)
+    def part(self, rows: slice, columns: slice) -> NDArray[np.float64]:
+        """Template x, y and area (3, height, width) of some science rows and columns; NaN outside."""
+        cell, phase = np.divmod(np.arange(rows.start, rows.stop), self.step)
         weights = _cubic(phase / self.step)
-        lines = sum(weights[k][:, None] * self.nodes[:, cell + k] for k in range(4))
+        first, last = columns.start // self.step, (columns.stop - 1) // self.step
+        nodes = self.nodes[:, :, first : last + 4]
+        lines = sum(weights[k][:, None] * nodes[:, cell + k] for k in range(4))
         windows = sliding_window_view(lines, 4, axis=-1)
         phases = _cubic(np.arange(self.step) / self.step)
         # One matrix product for all phases of all cells of all rows.
-        values = (np.ascontiguousarray(windows).reshape(-1, 4) @ phases).reshape(3, last - first, -1)[..., :width]
-        begin, end = np.searchsorted(self.exact_index, [first * width, last * width])
-        if begin < end:
-            row, column = np.divmod(self.exact_index[begin:end], width)
-            values[:, row - first, column] = self.exact_values[:, begin:end]
+        values = (np.ascontiguousarray(windows).reshape(-1, 4) @ phases).reshape(3, len(cell), -1)
+        values = values[..., columns.start - first * self.step :][..., : columns.stop - columns.start]
+        self._put_exact(values, rows, columns)
         return values
+
+    def _put_exact(self, values: NDArray[np.float64], rows: slice, columns: slice) -> None:
+        """Set the values of the pixels beside nodes without a position."""
+        width = self.shape[1]
+        begin, end = np.searchsorted(self.exact_index, [rows.start * width, rows.stop * width])
+        row, column = np.divmod(self.exact_index[begin:end], width)
+        here = (column >= columns.start) & (column < columns.stop)
+        at = row[here] - rows.start, column[here] - columns.start
+        values[:, *at] = self.exact_values[:, begin:end][:, here]
 
     def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Template x, y and area (3, n) at science positions x, y (n,), interpolated only."""

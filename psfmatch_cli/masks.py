@@ -62,7 +62,7 @@ def integer_mask(values: NDArray, where: str) -> NDArray:
 def lsst_mask(values: NDArray, planes: Mapping[str, int], where: str) -> tuple[NDArray[np.int32], dict[str, int]]:
     """Mask as int32 with all its set bits named.
 
-    Set bits that have no card are kept as planes ``UNNAMED<bit>``, with a warning.
+    Set bits that have no card are kept as planes ``UNNAMED<bit>``, with a warning. Values of 32 bits are not copied.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def lsst_mask(values: NDArray, planes: Mapping[str, int], where: str) -> tuple[N
     values = integer_mask(values, where)
     if values.dtype.itemsize > 4 and ((values < -(2**31)) | (values >= 2**32)).any():
         raise InputError(f"{where}: mask values need more than 32 bits")
-    mask = values.astype(np.uint32).view(np.int32)
+    mask = (values if values.dtype == np.int32 else values.astype(np.uint32)).view(np.int32)
     used = int(np.bitwise_or.reduce(mask, axis=None).view(np.uint32))
     planes = dict(planes)
     for bit in sorted(set(range(32)) - set(planes.values())):

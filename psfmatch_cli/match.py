@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from psfmatch_cli.candidate_qa import quality_items
 from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.errors import DisagreementError, KernelSumError
-from psfmatch_cli.fitted import FittedStamps
+from psfmatch_cli.fitted import FittedStamps, ResidualPixels
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel, SpatialModel, n_terms
 from psfmatch_cli.pool import CandidatePool
 from psfmatch_cli.ready import Ready, make_ready, spatial_layout
@@ -112,6 +112,7 @@ class _Round:
     ready: Ready
     solution: SpatialSolution
     local: NDArray[np.float64]
+    pixels: ResidualPixels
     stats: Residuals
     converged: bool
 
@@ -140,7 +141,8 @@ class _Rounds:
         layout = spatial_layout(pool, fitted.basis, *self.orders)
         solution = solve_spatial(pool.system(fitted, layout), layout, pool.spread(fitted, layout))
         local = pool.local(fitted, layout, solution.parameters)
-        stats = pool.statistics(fitted, local)
+        pixels = pool.pixels(fitted, local)
+        stats = pool.statistics(fitted, pixels)
         pool.note(ready.places, spatial_mean=stats.mean, spatial_rms=stats.rms, chi2=stats.chi2)
         log.debug("spatial fit of %d candidates: model error %.4f", len(fitted), stats.model_error)
         out = np.zeros(len(fitted), bool)
@@ -150,7 +152,7 @@ class _Rounds:
                 out = pool.exceeds(stats)
             pool.reject(ready.places[out], "spatial-fit")
             pool.round += 1
-        return _Round(ready, solution, local, stats, reject and not out.any())
+        return _Round(ready, solution, local, pixels, stats, reject and not out.any())
 
 
 def _check_agreement(pool: CandidatePool, n_used: int) -> None:
@@ -235,7 +237,7 @@ def _result(pool: CandidatePool, last: _Round, rounds: _Rounds) -> MatchResult:
         rounds.n,
         rounds.n_restarts,
         last.converged,
-        quality_items(last.ready.fitted, last.local),
+        quality_items(last.ready.fitted, last.local, last.pixels),
     )
 
 

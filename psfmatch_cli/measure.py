@@ -58,7 +58,7 @@ LIGHT_SIGMA = 6.0
 MAX_LIGHT_RADIUS = 64.0
 
 
-def measure_sources(exposure: Exposure, found: Search) -> Table:
+def measure_sources(exposure: Exposure, found: Search, *, shapes: bool = True) -> Table:
     """Source table of what a search found, those brighter than the sky first.
 
     Parameters
@@ -67,23 +67,27 @@ def measure_sources(exposure: Exposure, found: Search) -> Table:
         For its mask, WCS and origin.
     found : Search
         Peaks of either sign, and the pixels above the background.
+    shapes : bool
+        False: only positions, fluxes and what detection knows, which is all that the matching takes; in a fraction of
+        the time.
     """
     from astropy.table import vstack
 
-    tables = [_measured(exposure, found, one) for one in found.found]
+    tables = [_measured(exposure, found, one, shapes) for one in found.found]
     numbered = 0
     for table in tables:
         table["footprint"] += numbered
         numbered = int(table["footprint"].max()) if len(table) else numbered
     table = vstack(tables) if len(tables) > 1 else tables[0]
     table["id"] = np.arange(1, len(table) + 1)
-    table["isolation"] = _isolation(np.asarray(table["peak_x"]), np.asarray(table["peak_y"]))
+    if shapes:
+        table["isolation"] = _isolation(np.asarray(table["peak_x"]), np.asarray(table["peak_y"]))
     _set_units(table)
     table.meta.update(found.metadata)
     return table
 
 
-def _measured(exposure: Exposure, search: Search, found: Found) -> Table:
+def _measured(exposure: Exposure, search: Search, found: Found, shapes: bool) -> Table:
     """Source table of the peaks of one sign."""
     from astropy.table import Table
 
@@ -91,7 +95,18 @@ def _measured(exposure: Exposure, search: Search, found: Found) -> Table:
     if found.sign < 0:
         pixels = replace(pixels, image=-pixels.image)
     x, y, flag_centroid = _centroids(pixels, peaks, sigma)
-    measured = measure_stamps(pixels, x, y, sigma, extent=peaks.size, psf=search.psf)
+    measured = measure_stamps(pixels, x, y, sigma, extent=peaks.size, psf=search.psf, shapes=shapes)
+    further = {}
+    if shapes:
+        further = {
+            **{name: measured[name] for name in ("gauss_flux", "Ixx", "Iyy", "Ixy")},
+            **_shape_columns(measured, psf_trace(search.psf, sigma)),
+            "half_light_radius": _half_light_radius(pixels, peaks, x, y, sigma),
+            "isolation": np.full(len(peaks), np.inf),
+            **flags(exposure.masked_image, peaks, found.segments, search.n_grow),
+            "flag_centroid": flag_centroid,
+            "flag_shape": measured["flag_shape"],
+        }
     table = Table(
         {
             "id": np.arange(1, len(peaks) + 1),
@@ -102,19 +117,15 @@ def _measured(exposure: Exposure, search: Search, found: Found) -> Table:
             "y_err": measured["y_err"],
             **_sky_positions(exposure, x, y),
             **_peak_columns(peaks, exposure.xy0),
-            **{name: measured[name] for name in ("psf_flux", "psf_flux_err", "gauss_flux", "Ixx", "Iyy", "Ixy")},
-            **_shape_columns(measured, psf_trace(search.psf, sigma)),
-            "half_light_radius": _half_light_radius(pixels, peaks, x, y, sigma),
-            "isolation": np.full(len(peaks), np.inf),
-            **flags(exposure.masked_image, peaks, found.segments, search.n_grow),
-            "flag_centroid": flag_centroid,
-            "flag_shape": measured["flag_shape"],
+            **{name: measured[name] for name in ("psf_flux", "psf_flux_err")},
+            **further,
             "flag_negative": np.full(len(peaks), found.sign < 0),
         }
     )
     table = without_repeats(table)
     for name in SIGNED:
-        table[name] *= found.sign
+        if name in table.colnames:
+            table[name] *= found.sign
     return table
 
 

@@ -71,8 +71,10 @@ class Pixels:
         """Set a plane and return how many pixels got it."""
         if plane not in self.planes:
             self.planes[plane] = free_bit(self.planes)
-        self.mask.view(np.uint32)[pixels] |= np.uint32(1 << self.planes[plane])
-        return int(np.count_nonzero(pixels))
+        count = int(np.count_nonzero(pixels))
+        if count:
+            self.mask.view(np.uint32)[pixels] |= np.uint32(1 << self.planes[plane])
+        return count
 
     def note(self, **sources: str) -> None:
         """Note where quantities came from."""

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from psfmatch_cli.basis import NEARLY_EQUAL, BasisSpec, for_faint_field
 from psfmatch_cli.basis_sets import Spec, make_basis, make_regularizer
@@ -122,6 +123,7 @@ def make_plan(
             levels,
             tuple(settings.candidates.bad_mask_planes),
             make_regularizer(spec, kernel),
+            settings.threads,
         )
 
     pool = pool_with(spec)
@@ -140,21 +142,35 @@ def sky_level(exposure: Exposure, step: int = 7) -> float:
     return float(np.median(sample[np.isfinite(sample)]))
 
 
+def worth_more(plan: Plan) -> bool:
+    """Whether bright left-out candidates show more than noise.
+
+    Only then a richer basis can pay; elsewhere it finds stars to overfit.
+    """
+    choice = plan.order_choice
+    return bool(np.mean(choice.left_out[_bright(plan, choice.rows)]) >= WORTH_MORE)
+
+
 def better(one: Plan, other: Plan) -> Plan:
-    """The plan whose left-out candidates have the smaller residuals; the first if nothing tells them apart."""
+    """The plan whose left-out candidates have the smaller residuals; the first if nothing tells them apart.
+
+    Two bases for one direction are compared on bright candidates alone.
+    """
     first, second = (_by_row(plan) for plan in (one, other))
     common = sorted(first.keys() & second.keys())
     if not common:
         return one if len(first) >= len(second) else other
     simple, other_scores = (np.array([of[row] for row in common]) for of in (first, second))
     if one.direction == other.direction:
-        # A richer basis pays where bright stars show more than noise; elsewhere it finds stars to overfit.
-        rating = np.asarray(one.pool.candidates.table["rating"])[common]
-        bright = rating >= np.quantile(rating, 0.75)
+        bright = _bright(one, common)
         simple, other_scores = simple[bright], other_scores[bright]
-        if np.mean(simple) < WORTH_MORE:
-            return one
     return other if clearly_worse(simple, other_scores) else one
+
+
+def _bright(plan: Plan, rows: ArrayLike) -> NDArray[np.bool_]:
+    """Which of the candidates in these rows of the table are of the brightest quarter, by their rating."""
+    rating = np.asarray(plan.pool.candidates.table["rating"])[rows]
+    return rating >= np.quantile(rating, 0.75)
 
 
 def _by_row(plan: Plan) -> dict[int, float]:

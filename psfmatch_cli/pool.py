@@ -15,12 +15,12 @@ from psfmatch_cli.cutouts import cut_stamps
 from psfmatch_cli.errors import AllRejectedError, NobodyTookPartError, NoCandidatesError, SingleFitsFailedError
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.fit import FitOptions, Regularizer, fit_stamps
-from psfmatch_cli.fitted import FittedStamps, kernel_sum_errors, noise_equations
+from psfmatch_cli.fitted import FittedStamps, ResidualPixels, kernel_sum_errors, noise_products, residual_pixels
 from psfmatch_cli.kernel_sums import kernel_sum_range, precisely_nothing
 from psfmatch_cli.regularise import relative_strength
 from psfmatch_cli.residuals import Residuals, residuals
 from psfmatch_cli.solve import NormalEquations, condition_number
-from psfmatch_cli.spatial import SpatialLayout, SpatialSystem, accumulate
+from psfmatch_cli.spatial import SpatialLayout, SpatialSystem, accumulate, accumulate_noise
 
 #: Largest factor by which the limits of residuals follow what is usual.
 MAX_TYPICAL = 3.0
@@ -46,6 +46,8 @@ class CandidatePool:
         Pixels to leave out of the fits.
     regularizer : Regularizer or None
         Of the single fits with `basis`.
+    threads : int
+        Threads that share the candidates' pixels.
     """
 
     candidates: CandidateSet
@@ -57,6 +59,7 @@ class CandidatePool:
     levels: tuple[float, float]
     bad_mask_planes: tuple[str, ...] = ("NO_DATA", "EDGE", "SAT", "BAD", "CR")
     regularizer: Regularizer | None = None
+    threads: int = 1
     fitted: FittedStamps | None = field(default=None, init=False)
 
     def __post_init__(self):
@@ -113,7 +116,7 @@ class CandidatePool:
             regularizer=regularizer,
             with_spread=config.calculate_kernel_uncertainty,
         )
-        return fit_stamps(stamps, basis, options)
+        return fit_stamps(stamps, basis, options, self.threads)
 
     def at(self, places: NDArray[np.intp]) -> FittedStamps:
         return self.fitted.take(self.index[places])
@@ -127,8 +130,8 @@ class CandidatePool:
         matrix, vector = accumulate(without_constants(equations, own), fitted.x, fitted.y, layout)
         if not self.config.correct_noise_bias:
             return SpatialSystem(matrix, vector, np.zeros_like(matrix))
-        noise = without_constants(noise_equations(fitted), own)
-        return SpatialSystem(matrix, vector, accumulate(noise, fitted.x, fitted.y, layout)[0])
+        noise = accumulate_noise(noise_products(fitted.basis), fitted.noise_bias, fitted.x, fitted.y, layout)
+        return SpatialSystem(matrix, vector, noise)
 
     def spread(self, fitted: FittedStamps, layout: SpatialLayout) -> NDArray[np.float64] | None:
         """Covariance of the vector of `system`, if the settings want uncertainties."""
@@ -165,7 +168,7 @@ class CandidatePool:
             # All that were ever fitted are judged along: a few new ones cannot tell what is usual.
             built = np.flatnonzero(self.index >= 0)
             built, fitted = built[np.argsort(self.index[built])], self.fitted
-            stats = self.statistics(fitted, fitted.solutions)
+            stats = self.statistics(fitted, fitted.own)
             self.note(built, own_mean=stats.mean, own_rms=stats.rms)
             is_new = np.isin(built, new)
             singular = ~np.isfinite(fitted.kernel_sums()) | ~np.isfinite(stats.rms) | self._has_few_pixels(fitted)
@@ -184,9 +187,13 @@ class CandidatePool:
         self.reason[new] = reason
         self.note(new, round=np.full(len(new), self.round))
 
-    def statistics(self, fitted: FittedStamps, local: NDArray[np.float64]) -> Residuals:
-        """Residuals of candidates, judged as the settings want it."""
-        return residuals(fitted, local, self.config.candidate_core_radius if self.config.use_core_stats else None)
+    def pixels(self, fitted: FittedStamps, local: NDArray[np.float64]) -> ResidualPixels:
+        """Residuals of candidates for local parameters, (N, n)."""
+        return residual_pixels(fitted, local, self.threads)
+
+    def statistics(self, fitted: FittedStamps, pixels: ResidualPixels) -> Residuals:
+        """Statistics of the residuals of candidates, judged as the settings want it."""
+        return residuals(fitted, pixels, self.config.candidate_core_radius if self.config.use_core_stats else None)
 
     def _note_fits(self, places: NDArray[np.intp], fitted: FittedStamps) -> None:
         """Columns that the own fit of a candidate decides, whatever the others are."""

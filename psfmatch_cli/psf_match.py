@@ -11,24 +11,28 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from psfmatch_cli import adapt
 from psfmatch_cli.basis_sets import Spec, specs_to_try, wanted_parameters
 from psfmatch_cli.candidates import CandidateSet
+from psfmatch_cli.config import BackgroundConfig
 from psfmatch_cli.errors import (
     DisagreementError,
     FitError,
     ImageTooSmallError,
     NoCandidatesError,
-    PsfMatchError,
     SingleFitsFailedError,
 )
 from psfmatch_cli.exposure import Exposure
 from psfmatch_cli.match import MatchResult, match
-from psfmatch_cli.plan import Direction, Plan, better, directions, make_plan
-from psfmatch_cli.register import Registered, Widths
+from psfmatch_cli.plan import Direction, Plan, better, directions, make_plan, worth_more
+from psfmatch_cli.psf import FWHM_PER_SIGMA
+from psfmatch_cli.register import Registered, Widths, fwhm_of
 from psfmatch_cli.select_task import SelectTask
 from psfmatch_cli.settings import Settings
 from psfmatch_cli.task import timed
 
 if TYPE_CHECKING:
     from astropy.table import Table
+
+    from psfmatch_cli.background import BackgroundFit
+    from psfmatch_cli.detect import Detection
 
 Made = TypeVar("Made")
 
@@ -63,6 +67,25 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What was seen on the science image alone.
+
+    Parameters
+    ----------
+    width : (float or None, str)
+        FWHM in pixels and where it came from, see `psfmatch_cli.register.fwhm_of`.
+    background : BackgroundFit or None
+        By the settings of the detection; None where no search was asked for.
+    found : Detection or None
+        None where no search was asked for, or the width is not known.
+    """
+
+    width: tuple[float | None, str]
+    background: BackgroundFit | None
+    found: Detection | None
+
+
+@dataclass(frozen=True)
 class Attempt:
     """A match of a pair under some settings.
 
@@ -93,13 +116,38 @@ class Attempt:
 class PsfMatchTask(SelectTask):
     """Plan and solve for the kernel of a pair, and adapt to few candidates; parameters as `ImagePsfMatchTask`."""
 
-    def _detect(self, pair: Pair) -> Pair:
-        """The pair with the sources that are found on the science image, or with the footprints of the old finder."""
-        if self.config.candidates.finder == "footprints":
+    @property
+    def _searches(self) -> bool:
+        """Whether sources come from a search of the science image, not from the old finder."""
+        return self.config.candidates.finder != "footprints"
+
+    def _look_at(self, science: Exposure, fwhm: float | None, search: bool) -> Look:
+        """The width of the science image and, if it is to be searched, its sources: all that needs no template."""
+        if not search:
+            return Look(fwhm_of(science, fwhm, "science"), None, None)
+        background = self.background.run(science.masked_image)
+        # Stars are measured above the usual background whatever the settings say about that of the search.
+        usual = self.config.detection.background == BackgroundConfig()
+        width = fwhm_of(science, fwhm, "science", background=background if usual else None)
+        if width[0] is None:
+            return Look(width, background, None)
+        return Look(width, background, self._found(science, width[0] / FWHM_PER_SIGMA, background))
+
+    def _found(self, science: Exposure, psf_sigma: float, background: BackgroundFit | None = None) -> Detection:
+        """What a search of the science image finds."""
+        threshold = self.config.detection.threshold_value
+        return self.get_select_sources(science, threshold, psf_sigma=psf_sigma, background=background, shapes=False)
+
+    def _detect(self, pair: Pair, look: Look | None = None) -> Pair:
+        """The pair with the sources that are found on the science image, or with the footprints of the old finder.
+
+        A look at the science image, if there was one already, spares the search or a part of it.
+        """
+        if not self._searches:
             return replace(pair, sources=self._footprints(pair.registered.exposure, pair.science), marked=pair.science)
-        found = self.get_select_sources(
-            pair.science, self.config.detection.threshold_value, psf_sigma=pair.widths.search_sigma
-        )
+        found = look.found if look else None
+        if found is None:
+            found = self._found(pair.science, pair.widths.search_sigma, look.background if look else None)
         self.metadata["sourcePositions"] = "detected on the science image"
         marked = pair.science.with_pixels(found.mark(pair.science.masked_image))
         return replace(pair, sources=found.sources, marked=marked)
@@ -122,22 +170,48 @@ class PsfMatchTask(SelectTask):
         return self._select(sources, pair.registered.exposure, pair.marked, spec.size, n_parameters)
 
     def _plan(self, pair: Pair, convolve_template: bool | None) -> Plan:
-        """The best of the plans for the directions and the bases that are open."""
-        plans: list[Plan] = []
-        failure: PsfMatchError | None = None
-        template = pair.registered.exposure
+        """The best of the plans for the directions and the bases that are open.
+
+        The directions are compared with the first basis of each that has a plan; those after it are tried for the
+        better direction alone, and only where bright stars show more than noise.
+        """
+        firsts: list[Plan] = []
+        failure: NoCandidatesError | None = None
         for direction in directions(pair.widths.template, pair.widths.science, convolve_template):
-            for spec in self._specs(pair, direction):
-                try:
-                    candidates = self._candidates(pair, spec)
-                    plans.append(make_plan(direction, spec, candidates, template, pair.marked, self.config))
-                except NoCandidatesError as error:
-                    failure = failure or error
-        if not plans:
+            try:
+                firsts.append(self._first_plan(pair, direction))
+            except NoCandidatesError as error:
+                failure = failure or error
+        if not firsts:
             raise failure
-        plan = functools.reduce(better, plans)
+        plan = self._with_richer_basis(pair, functools.reduce(better, firsts))
         self.log.info("convolving the %s (%s); basis %s", plan.direction.convolved, plan.direction.reason, plan.spec)
         return plan
+
+    def _first_plan(self, pair: Pair, direction: Direction) -> Plan:
+        """The plan with the preferred basis, or with the first that has a plan."""
+        failure: NoCandidatesError | None = None
+        for spec in self._specs(pair, direction):
+            try:
+                return self._planned(pair, direction, spec)
+            except NoCandidatesError as error:
+                failure = failure or error
+        raise failure
+
+    def _with_richer_basis(self, pair: Pair, plan: Plan) -> Plan:
+        """The plan, or one with a basis further down the list if that is better."""
+        for spec in self._specs(pair, plan.direction)[1:]:
+            if worth_more(plan):
+                try:
+                    plan = better(plan, self._planned(pair, plan.direction, spec))
+                except NoCandidatesError as error:
+                    self.log.info("basis %s: %s", spec, error)
+        return plan
+
+    def _planned(self, pair: Pair, direction: Direction, spec: Spec) -> Plan:
+        """The plan for one direction and basis."""
+        candidates = self._candidates(pair, spec)
+        return make_plan(direction, spec, candidates, pair.registered.exposure, pair.marked, self.config)
 
     @timed
     def _solve(self, plan: Plan) -> MatchResult:

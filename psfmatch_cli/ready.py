@@ -55,7 +55,7 @@ def make_ready(pool: CandidatePool) -> Ready:
         if not pool.config.uses_pca:
             return Ready(places, pool.at(places), n_restarts)
         fitted = pool.refitted(places, component_basis(pool.at(places), pool))
-        stats = pool.statistics(fitted, fitted.solutions)
+        stats = pool.statistics(fitted, fitted.own)
         out = ~np.isfinite(stats.rms)
         if pool.config.single_kernel_clipping:
             out |= pool.exceeds(stats)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from psfmatch_cli.widths import check_fwhms
 
 if TYPE_CHECKING:
     from psfmatch_cli.alignment import Alignment
+    from psfmatch_cli.background import BackgroundFit
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ def register(
     """
     from psfmatch_cli.align import align
 
-    alignment = align(template, science, config, do_warping)
+    alignment = align(template, science, config, do_warping, threads=threads)
     grids = alignment.grids
     if alignment.pixel_map is None:
         if template.xy0 != science.xy0:
@@ -117,9 +119,23 @@ class Widths:
 
     @classmethod
     def of(
-        cls, template: Exposure, science: Exposure, template_fwhm: float | None, science_fwhm: float | None
+        cls,
+        template: Exposure,
+        science: Exposure,
+        template_fwhm: float | None,
+        science_fwhm: float | None,
+        *,
+        science_width: Callable[[], tuple[float | None, str]] | None = None,
     ) -> Widths:
         """FWHMs given, of the exposures' PSFs, or measured from stars.
+
+        Parameters
+        ----------
+        template, science : Exposure
+        template_fwhm, science_fwhm : float or None
+            What was given.
+        science_width : callable, optional
+            Returns that of the science image as `fwhm_of`, where the caller has it measured.
 
         Raises
         ------
@@ -128,7 +144,7 @@ class Widths:
         """
         _check_given({"template": template_fwhm, "science": science_fwhm})
         first, first_from = fwhm_of(template, template_fwhm, "template")
-        second, second_from = fwhm_of(science, science_fwhm, "science")
+        second, second_from = science_width() if science_width else fwhm_of(science, science_fwhm, "science")
         described = (
             f"{role} {'unknown' if v is None else f'{v:.2f} px'} ({source})"
             for role, v, source in (("template", first, first_from), ("science", second, second_from))
@@ -137,8 +153,20 @@ class Widths:
         return cls(first, second, first_from, second_from)
 
 
-def fwhm_of(exposure: Exposure, given: float | None, role: str) -> tuple[float | None, str]:
+def fwhm_of(
+    exposure: Exposure, given: float | None, role: str, *, background: BackgroundFit | None = None
+) -> tuple[float | None, str]:
     """FWHM in pixels and where it came from: given, of the PSF, measured on stars, or of the header, in this order.
+
+    Parameters
+    ----------
+    exposure : Exposure
+    given : float or None
+        Pixels.
+    role : str
+        For messages.
+    background : BackgroundFit, optional
+        Of the exposure, where the caller has it.
 
     Raises
     ------
@@ -152,7 +180,7 @@ def fwhm_of(exposure: Exposure, given: float | None, role: str) -> tuple[float |
         return exposure.psf.checked().fwhm, f"PSF, {exposure.psf.origin}"
     from psfmatch_cli.psf_measure import measure_psf
 
-    measured = measure_psf(exposure)
+    measured = measure_psf(exposure, background=background)
     stated = header_fwhm(exposure)
     if measured is None and stated is not None:
         log.warning(

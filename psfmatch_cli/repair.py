@@ -9,22 +9,20 @@ without a value stay lost.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from psfmatch_cli.blocks import each, row_bands
 from psfmatch_cli.errors import InputError
-from psfmatch_cli.exposure import Exposure
+from psfmatch_cli.exposure import Exposure, MaskedImage
+from psfmatch_cli.neighbours import Replacements, replacements
 
 logger = logging.getLogger(__name__)
 
 #: Planes whose pixels must not be trusted; outputs that lean on them inherit the plane.
 TAINTED_PLANES = ("SAT", "BAD", "CR")
-#: Sound pixels up to this distance on each axis, and with this Gaussian sigma, replace a bad one. A seven pixels
-#: wide bad area still has neighbours at its middle; beyond that a value would be invented.
-REPAIR_REACH = 3
-REPAIR_SIGMA = 1.0
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,51 @@ class Readable:
     taint_planes: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Repaired:
+    """An exposure's pixels with the values of those that are bad, ready to be read in parts.
+
+    Parameters
+    ----------
+    pixels : MaskedImage
+        As they were.
+    lost : ndarray, (H, W), bool
+        Pixels without a value.
+    fill : Replacements
+        Of the bad pixels that have sound ones around them.
+    """
+
+    pixels: MaskedImage
+    lost: NDArray[np.bool_]
+    fill: Replacements
+
+    def part(self, rows: slice, columns: slice) -> Readable:
+        """The pixels of some rows and columns."""
+        at, whole = (rows, columns), self.pixels
+        lost = self.lost[at]
+        image, variance = (np.where(lost, np.float32(0), plane[at]) for plane in (whole.image, whole.variance))
+        self.fill.put(rows, columns, image, variance)
+        saturated, interpolated, *planes = (np.int32(whole.bits([n])) for n in ("SAT", "INTRP", *TAINTED_PLANES))
+        taint = whole.mask[at] & np.int32(whole.bits(TAINTED_PLANES))
+        if taint.any():
+            taint[(whole.mask[at] & interpolated) != 0] &= saturated
+        return Readable(image, variance, lost, taint, tuple(int(bit) for bit in planes if (taint & bit).any()))
+
+
 def make_readable(exposure: Exposure) -> Readable:
-    """The exposure's pixels with bad ones replaced and missing ones set to zero.
+    """All of the exposure's pixels with bad ones replaced and missing ones set to zero; errors as of `repair`."""
+    height, width = exposure.shape
+    return repair(exposure).part(slice(0, height), slice(0, width))
+
+
+def repair(exposure: Exposure, threads: int = 1) -> Repaired:
+    """Values for the exposure's bad pixels.
+
+    Parameters
+    ----------
+    exposure : Exposure
+    threads : int
+        Bands of rows worked on at a time.
 
     Raises
     ------
@@ -59,41 +100,24 @@ def make_readable(exposure: Exposure) -> Readable:
         If no pixel is usable.
     """
     pixels = exposure.masked_image
-    lost = ~(np.isfinite(pixels.image) & np.isfinite(pixels.variance)) | pixels.flagged(["NO_DATA"])
-    bad = pixels.unusable(["BAD", "CR"]) & ~lost
-    if (lost | bad).all():
+    lost, bad = np.empty(pixels.shape, bool), np.empty(pixels.shape, bool)
+
+    def find(rows: slice) -> None:
+        part = replace(pixels, image=pixels.image[rows], mask=pixels.mask[rows], variance=pixels.variance[rows])
+        lost[rows] = ~(np.isfinite(part.image) & np.isfinite(part.variance)) | part.flagged(["NO_DATA"])
+        bad[rows] = part.unusable(["BAD", "CR"]) & ~lost[rows]
+
+    each(find, row_bands(pixels.shape), threads)
+    sound = ~(lost | bad)
+    if not sound.any():
         raise InputError(
             f"{exposure.name} has no usable pixel to resample: {lost.sum()} have no value or no variance (NO_DATA), "
             f"{bad.sum()} are BAD or CR; check its mask and variance"
         )
-    taint = pixels.mask & np.int32(pixels.bits(TAINTED_PLANES))
-    taint[pixels.flagged(["INTRP"])] &= np.int32(pixels.bits(["SAT"]))
-    image, variance = (np.where(lost, np.float32(0), plane) for plane in (pixels.image, pixels.variance))
-    if bad.any():
-        beyond = _fill(image, variance, bad, ~(lost | bad))
-        lost |= beyond
-        logger.info("%s: %d BAD or CR pixels replaced, %d beyond repair", exposure.name, (bad & ~beyond).sum(),
-                    beyond.sum())  # fmt: skip
-    planes = (pixels.bits([name]) for name in TAINTED_PLANES)
-    return Readable(image, variance, lost, taint, tuple(bit for bit in planes if (taint & np.int32(bit)).any()))
-
-
-def _fill(image: NDArray, variance: NDArray, bad: NDArray[np.bool_], sound: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Replace the bad pixels of image and variance in place; return those with no sound pixel within reach."""
-    from scipy.ndimage import maximum_filter
-
-    reachable = bad & maximum_filter(sound, 2 * REPAIR_REACH + 1, mode="constant", cval=0)
-    beyond = bad & ~reachable
-    image[beyond] = variance[beyond] = 0
-    y, x = np.nonzero(reachable)
-    norm, value, noise = np.zeros((3, len(y)))
-    offsets = range(-REPAIR_REACH, REPAIR_REACH + 1)
-    for dy, dx in ((dy, dx) for dy in offsets for dx in offsets):
-        there = np.clip(y + dy, 0, bad.shape[0] - 1), np.clip(x + dx, 0, bad.shape[1] - 1)
-        # A clipped neighbour repeats a border pixel, at most with the weight of one farther away.
-        weight = np.exp(-0.5 * (dx**2 + dy**2) / REPAIR_SIGMA**2) * sound[there]
-        norm += weight
-        value += weight * image[there]
-        noise += weight * variance[there]
-    image[reachable], variance[reachable] = value / norm, noise / norm
-    return beyond
+    fill, n_bad = replacements(pixels.image, pixels.variance, bad, sound, threads), np.count_nonzero(bad)
+    lost |= bad
+    lost.ravel()[fill.index] = False
+    if n_bad:
+        n = len(fill.index)
+        logger.info("%s: %d BAD or CR pixels replaced, %d beyond repair", exposure.name, n, n_bad - n)
+    return Repaired(pixels, lost, fill)

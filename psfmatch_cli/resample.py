@@ -7,11 +7,11 @@ how each kernel comes to its weights.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 #: Order of each kernel by its name.
@@ -22,6 +22,8 @@ KRIGING_FWHM = 2.8
 #: Degree, in (f - 1/2)^2, of the polynomials that stand for the weights: leaves errors of at most 1.4e-8 in any of
 #: the kernels, where float32 has 1e-7.
 DEGREE = 4
+#: Output pixels worked on at a time: weights and sums then stay in the processor's cache.
+BLOCK_PIXELS = 4096
 
 
 @dataclass(frozen=True)
@@ -49,30 +51,25 @@ class ResamplingKernel:
 
     def weights(self, fraction: NDArray) -> NDArray:
         """Normalised weights (2N, n) of the taps -N+1..N at fractions (n,), in the fractions' own precision."""
-        t = fraction - fraction.dtype.type(0.5)
+        half, n = fraction.dtype.type(0.5), len(self.even)
+        t = fraction - half
+        # The polynomials' terms: bump, bump u, bump u^2, ..., then these times t. One matrix product does the rest.
+        terms = np.empty((2 * n, len(t)), t.dtype)
         square = t * t
-        bump = fraction.dtype.type(0.25) - square
-        even, odd = _horner(self.even, square), _horner(self.odd, square)
-        even *= bump
-        odd *= bump
-        odd[0] += 1
-        odd *= t
-        even[0] += fraction.dtype.type(0.5)
-        out = np.empty((2 * self.reach, len(t)), t.dtype)
-        np.add(even, odd, out=out[self.reach :])
-        np.subtract(even[::-1], odd[::-1], out=out[: self.reach])
+        np.subtract(fraction.dtype.type(0.25), square, out=terms[0])
+        for last, term in itertools.pairwise(terms[:n]):
+            np.multiply(last, square, out=term)
+        np.multiply(terms[:n], t, out=terms[n:])
+        out = self._matrix.astype(t.dtype) @ terms
+        out[self.reach] += half + t
+        out[self.reach - 1] += half - t
         return out
 
-
-def _horner(coefficients: NDArray[np.float64], u: NDArray) -> NDArray:
-    """Polynomials (N, n) at u (n,), coefficients (degree + 1, N), constant first."""
-    columns = coefficients.astype(u.dtype)[..., None]
-    value = np.empty((coefficients.shape[1], len(u)), u.dtype)
-    value[:] = columns[-1]
-    for column in columns[-2::-1]:
-        value *= u
-        value += column
-    return value
+    @cached_property
+    def _matrix(self) -> NDArray[np.float64]:
+        """Coefficients (2N, 2 (degree + 1)) of even and odd terms for each tap."""
+        upper, lower = np.concatenate([self.even, self.odd]).T, np.concatenate([self.even, -self.odd]).T
+        return np.concatenate([lower[::-1], upper])
 
 
 def kernel_weights(name: str, fraction: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -154,7 +151,7 @@ class Taps:
     fraction_x: NDArray[np.float32]
     fraction_y: NDArray[np.float32]
 
-    def subset(self, index: NDArray[np.intp]) -> Taps:
+    def subset(self, index: NDArray[np.intp] | slice) -> Taps:
         """The taps of some output pixels only."""
         return Taps(self.first[index], self.fraction_x[index], self.fraction_y[index])
 
@@ -192,56 +189,31 @@ def pack(image: NDArray[np.float32], variance: NDArray[np.float32], pad: int) ->
 def gather(
     packed: NDArray[np.complex64], kernel: ResamplingKernel, taps: Taps
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weighted sum of image and squared-weight sum of variance (n,) at the taps.
-
-    Neighbouring outputs mostly read windows one pixel apart. The pixels under such a run are looked up once
-    for each row of the windows, which is two to three times faster than looking up each tap of each output.
-    """
-    size, n = 2 * kernel.reach, len(taps.first)
-    step = np.diff(taps.first)
-    if 2 * np.count_nonzero(step == -1) > n:
-        # A mirrored template is read backwards.
-        image, variance = gather(packed, kernel, taps.subset(np.arange(n)[::-1]))
-        return image[::-1], variance[::-1]
-    runs = np.append(0, np.flatnonzero(step != 1) + 1)
-    if len(runs) * (size - 1) > n:
-        total = _sum_windows(packed, kernel, taps, run=False)
-        return total.real, total.imag
-    # Room for the last window of each run; the sums of the slots in between mean nothing.
-    ends = np.append(runs[1:], n) - 1
-    slots = np.arange(n) + (size - 1) * np.arange(len(runs)).repeat(ends + 1 - runs)
-    room = slots[-1] + size
-    stretched = Taps(np.zeros(room, np.intp), np.zeros(room, np.float32), np.zeros(room, np.float32))
-    for old, new in zip(_arrays(taps), _arrays(stretched), strict=True):
-        new[slots] = old
-    after = np.arange(1, size)
-    stretched.first[slots[ends, None] + after] = taps.first[ends, None] + after
-    total = _sum_windows(packed, kernel, stretched, run=True)[slots]
+    """Weighted sum of image and squared-weight sum of variance (n,) at the taps."""
+    total = np.empty(len(taps.first), np.complex64)
+    for first in range(0, len(total), BLOCK_PIXELS):
+        block = slice(first, first + BLOCK_PIXELS)
+        total[block] = _sum_windows(packed, kernel, taps.subset(block))
     return total.real, total.imag
 
 
-def _arrays(taps: Taps) -> tuple[NDArray, ...]:
-    return taps.first, taps.fraction_x, taps.fraction_y
-
-
-def _sum_windows(packed: NDArray, kernel: ResamplingKernel, taps: Taps, *, run: bool) -> NDArray[np.complex64]:
-    """Image sum and variance sum (n,) of the windows; with `run`, each window begins one pixel after the last."""
+def _sum_windows(packed: NDArray[np.complex64], kernel: ResamplingKernel, taps: Taps) -> NDArray[np.complex64]:
+    """Image sum and variance sum (n,) of the windows."""
     size, n, source = 2 * kernel.reach, len(taps.first), packed.ravel()
-    along, across = (_with_squares(kernel.weights(f)) for f in (taps.fraction_x, taps.fraction_y))
-    line, total = np.empty(2 * n, np.float32), np.zeros(2 * n, np.float32)
-    fetched = np.zeros(n + size - 1 if run else (size, n), np.complex64)
+    along, across = _with_squares(kernel.weights(taps.fraction_x)), kernel.weights(taps.fraction_y)
+    fetched, line, total = np.empty(n, np.complex64), np.empty(2 * n, np.float32), np.zeros(2 * n, np.float32)
     pairs = fetched.view(np.float32)
-    windows = as_strided(pairs, (size, 2 * n), (8, 4)) if run else pairs
+    # Plain products and sums are faster than `numpy.einsum`, and look-ups of single taps than bookkeeping that
+    # would share those of neighbouring windows.
     for j in range(size):
         row = source[j * packed.shape[1] :]
-        # Indices are valid by construction; any mode but "raise" writes to `out` without a buffer.
-        if run:
-            row.take(taps.first, out=fetched[:n], mode="clip")
-        else:
-            for i in range(size):
-                row[i:].take(taps.first, out=fetched[i], mode="clip")
-        np.einsum("kn,kn->n", windows, along, out=line)
-        np.multiply(line, across[j], out=line)
+        for i in range(size):
+            # Indices are valid by construction; any mode but "raise" writes to `out` without a buffer.
+            row[i:].take(taps.first, out=fetched, mode="clip")
+            np.multiply(pairs, along[i], out=pairs if i else line)
+            if i:
+                np.add(line, pairs, out=line)
+        np.multiply(line, _with_squares(across[j : j + 1])[0], out=line)
         np.add(total, line, out=total)
     return total.view(np.complex64)
 

@@ -13,12 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.fitted import FittedStamps, convolved_at_pixels, convolved_variances
+from psfmatch_cli.fitted import FittedStamps, ResidualPixels
 
 #: A candidate that differs from its model by more than this is not imperfectly matched but another thing.
 MAX_MODEL_ERROR = 0.1
-#: Least residual power, in units of the noise: the noise of one source's power does not let it be smaller.
-LEAST_POWER = 0.2
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,6 @@ class Residuals:
         Of residual / noise over the judged pixels, the noise including the model error.
     chi2 : ndarray, (N,)
         Mean square of residual / noise without the model error, over all usable pixels.
-    score : ndarray, (N,)
-        For comparing models: logarithm of the residual's power in the source, in units of the noise before the
-        convolution. A model that amplifies noise, or smooths it, neither gains nor loses by that.
     model_error : float
         Median residual of bright candidates relative to their flux, beyond the noise.
     """
@@ -41,71 +36,45 @@ class Residuals:
     mean: NDArray[np.float64]
     rms: NDArray[np.float64]
     chi2: NDArray[np.float64]
-    score: NDArray[np.float64]
     model_error: float
 
 
-@dataclass(frozen=True)
-class ResidualPixels:
-    """What is left at the fitted pixels of N candidates, each (N, P).
-
-    Parameters
-    ----------
-    residual : ndarray
-        ``target - (convolved * K + background)``, 0 where a pixel is not usable.
-    variance : ndarray
-        Its variance.
-    model : ndarray
-        ``convolved * K``.
-    """
-
-    residual: NDArray[np.float64]
-    variance: NDArray[np.float64]
-    model: NDArray[np.float64]
-
-
-def residual_pixels(fitted: FittedStamps, local: NDArray[np.float64]) -> ResidualPixels:
-    """Residuals of candidates for local parameters (basis coefficients, then background), (N, n)."""
-    n_basis = len(fitted.basis)
-    kernels = np.tensordot(local[:, :n_basis], fitted.basis.images, axes=1)
-    model = convolved_at_pixels(fitted.transform, kernels, fitted.side)
-    background = local[:, n_basis, None] if local.shape[1] > n_basis else 0.0
-    residual = np.where(fitted.usable, fitted.target - model - background, 0.0)
-    return ResidualPixels(residual, fitted.target_variance + convolved_variances(fitted, local), model)
-
-
-def residuals(fitted: FittedStamps, local: NDArray[np.float64], core_radius: int | None = None) -> Residuals:
+def residuals(fitted: FittedStamps, pixels: ResidualPixels, core_radius: int | None = None) -> Residuals:
     """Statistics of ``target - (convolved * K + background)`` in units of its noise.
 
     Parameters
     ----------
     fitted : FittedStamps
-    local : ndarray, (N, n)
-        Local parameters (basis coefficients, then background) of each candidate.
+    pixels : ResidualPixels
+        What some parameters leave of these candidates: `FittedStamps.own`, or from `residual_pixels`.
     core_radius : int, optional
         Half side of the core that `mean` and `rms` are taken from; default: the whole stamp.
     """
-    use = fitted.usable
-    pixels = residual_pixels(fitted, local)
-    residual, variance = pixels.residual, pixels.variance
-    n = np.maximum(use.sum(axis=1), 2)
-    chi2 = np.where(use, residual**2 / variance, 0.0).sum(axis=1) / n
-    signal = np.where(use, np.abs(pixels.model - np.median(pixels.model, axis=1)[:, None]), 0.0)
-    error = _model_error(chi2, np.where(use, signal**2 / variance, 0.0).sum(axis=1) / n)
+    n = np.maximum(fitted.usable.sum(axis=1), 2)
+    signal = signal_pixels(pixels.model, fitted.usable)
+    chi2 = (pixels.residual**2 / pixels.variance).sum(axis=1, dtype=np.float64) / n
+    error = _model_error(chi2, (signal**2 / pixels.variance).sum(axis=1, dtype=np.float64) / n)
     judged = fitted.judged if core_radius is None else fitted.judged & core_pixels(fitted, core_radius)
-    mean, rms = mean_and_rms(residual / np.sqrt(variance + (error * signal) ** 2), judged)
-    score = _score(fitted, local, pixels, signal)
+    mean, rms = mean_and_rms(pixels.residual / np.sqrt(pixels.variance + (error * signal) ** 2), judged)
     bad = ~(np.isfinite(mean) & (judged.sum(axis=1) >= 2))
-    mean[bad] = rms[bad] = chi2[bad] = score[bad] = np.nan
-    return Residuals(mean, rms, chi2, score, error)
+    mean[bad] = rms[bad] = chi2[bad] = np.nan
+    return Residuals(mean, rms, chi2, error)
 
 
-def mean_and_rms(z: NDArray[np.float64], use: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def signal_pixels(model: NDArray, usable: NDArray[np.bool_]) -> NDArray:
+    """Size of the model above its level at the usable pixels, 0 elsewhere, (N, P)."""
+    middle = model.shape[1] // 2
+    level = np.partition(model, middle, axis=1)[:, middle, None]
+    return np.where(usable, np.abs(model - level), 0.0)
+
+
+def mean_and_rms(z: NDArray, use: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and unbiased rms around it of the chosen values of each row, (N,)."""
     n = np.maximum(use.sum(axis=1), 2)
     z = np.where(use, z, 0.0)
-    mean = z.sum(axis=1) / n
-    return mean, np.sqrt(np.maximum((z**2).sum(axis=1) / n - mean**2, 0) * n / (n - 1))
+    mean = z.sum(axis=1, dtype=np.float64) / n
+    square = np.einsum("cp,cp->c", z, z, dtype=np.float64)
+    return mean, np.sqrt(np.maximum(square / n - mean**2, 0) * n / (n - 1))
 
 
 def core_pixels(fitted: FittedStamps, radius: int) -> NDArray[np.bool_]:
@@ -113,18 +82,6 @@ def core_pixels(fitted: FittedStamps, radius: int) -> NDArray[np.bool_]:
     inner = fitted.side - fitted.basis.size + 1
     near = np.abs(np.arange(inner) - inner // 2) <= radius
     return (near[:, None] & near).ravel()
-
-
-def _score(
-    fitted: FittedStamps, local: NDArray[np.float64], pixels: ResidualPixels, signal: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    sums = local[:, : len(fitted.basis)] @ fitted.basis.images.sum(axis=(1, 2))
-    known = sums[np.isfinite(sums)]
-    ratio = np.median(known) if known.size else np.nan
-    plain = fitted.target_variance + ratio**2 * fitted.convolved_variance
-    with np.errstate(invalid="ignore", divide="ignore"):
-        excess = (signal * (pixels.residual**2 - pixels.variance)).sum(axis=1)
-        return np.log(np.maximum(1.0 + excess / (signal * plain).sum(axis=1), LEAST_POWER))
 
 
 def _model_error(chi2: NDArray, power: NDArray) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 
 from psfmatch_cli.convolve import convolve
 from psfmatch_cli.decorrelate import NoiseSources, score
-from psfmatch_cli.difference import robust_width, sky_mask, with_variance_scaled
+from psfmatch_cli.difference import robust_width, sky_mask
 from psfmatch_cli.errors import InputError
 from psfmatch_cli.exposure import DETECTED_PLANES, Box, Exposure
 from psfmatch_cli.image_psf_match import ImagePsfMatchTask
@@ -23,6 +23,7 @@ from psfmatch_cli.kernel import MatchingKernel, SpatialModel
 from psfmatch_cli.psf import Psf, VaryingPsf
 from psfmatch_cli.results import MatchExposuresResult
 from psfmatch_cli.settings import Settings
+from psfmatch_cli.subtract import rescaled
 from psfmatch_cli.whitened import psf_model_of
 
 #: Half side of the PSF that the science image is convolved with, in FWHM.
@@ -89,7 +90,7 @@ def score_exposure(science: Exposure, matched: MatchExposuresResult, settings: S
     )
     made = score(images.difference, sources, threads=settings.threads).image
     # Faint changes are wide after the filter: the sky of the difference tells better how far off the variances are.
-    made = with_variance_scaled(made, matched.summary["variance_scale"])
+    made = rescaled(made, 1.0, matched.summary["variance_scale"])
     width = robust_width(made, sky_mask(made, science.masked_image))
     return Score(science.with_pixels(made, psf=None), width, found.psf_matching_kernel)
 

@@ -18,6 +18,7 @@ from psfmatch_cli.task import Task
 if TYPE_CHECKING:
     from astropy.table import Table
 
+    from psfmatch_cli.background import BackgroundFit
     from psfmatch_cli.detect import Detection
 
 
@@ -33,7 +34,14 @@ class SelectTask(Task):
         self.select_measurement = MeasurementTask(parent_task=self)
 
     def get_select_sources(
-        self, exposure: Exposure, sigma: float | None = None, do_smooth: bool = True, *, psf_sigma: float | None = None
+        self,
+        exposure: Exposure,
+        sigma: float | None = None,
+        do_smooth: bool = True,
+        *,
+        psf_sigma: float | None = None,
+        background: BackgroundFit | None = None,
+        shapes: bool = True,
     ) -> Detection:
         """Sources of an exposure for PSF matching.
 
@@ -48,12 +56,16 @@ class SelectTask(Task):
             Smooth by the PSF before the search.
         psf_sigma : float, optional
             Gaussian sigma of the PSF, pixels; default: of the exposure's PSF, else measured from its stars.
+        background : BackgroundFit, optional
+            Background of the exposure by the settings, where the caller has it already.
+        shapes : bool
+            Whether the sources' shapes and flags are wanted, too; the matching does without.
         """
         from psfmatch_cli.detect import Detection, log_result
 
-        background = self.background.run(exposure.masked_image)
+        background = background or self.background.run(exposure.masked_image)
         found = self.select_detection.run(exposure, background, threshold=sigma, psf_sigma=psf_sigma, smooth=do_smooth)
-        made = Detection.of(found, self.select_measurement.run(exposure, found))
+        made = Detection.of(found, self.select_measurement.run(exposure, found, shapes=shapes))
         self.metadata["nSources"] = len(made.sources)
         log_result(exposure.name, made)
         return made

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from psfmatch_cli.blocks import each
 from psfmatch_cli.exposure import Box, MaskedImage
 from psfmatch_cli.kernel import BackgroundModel, SpatialModel, n_terms
 
@@ -19,6 +20,8 @@ from psfmatch_cli.kernel import BackgroundModel, SpatialModel, n_terms
 _BINS, _SMALLEST_BIN = 16, 16
 #: Fraction of a bin's pixels that must be usable.
 _COVERAGE = 0.3
+#: Pixels of a bin that tell its median and quartiles to a hundredth of sigma, well enough for clipping.
+_CLIP_SAMPLE = 10_000
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ class SkyFit:
     n_bins: int
 
 
-def fit_sky(difference: MaskedImage, bad: NDArray[np.bool_], region: Box, kind: str, max_order: int) -> SkyFit | None:
+def fit_sky(
+    difference: MaskedImage, bad: NDArray[np.bool_], region: Box, kind: str, max_order: int, *, threads: int = 1
+) -> SkyFit | None:
     """Polynomial through the sky of a difference, of the order that the bins support; None if there is no sky.
 
     Parameters
@@ -50,8 +55,10 @@ def fit_sky(difference: MaskedImage, bad: NDArray[np.bool_], region: Box, kind: 
     kind : {'chebyshev1', 'polynomial'}
     max_order : int
         Highest order tried; the Bayesian information criterion decides.
+    threads : int
+        Bins worked on at a time.
     """
-    x, y, value = binned_sky(difference, bad)
+    x, y, value = binned_sky(difference, bad, threads)
     if len(value) < 4:
         return None
     best: tuple[float, BackgroundModel] | None = None
@@ -73,32 +80,42 @@ def fit_sky(difference: MaskedImage, bad: NDArray[np.bool_], region: Box, kind: 
 
 
 def binned_sky(
-    difference: MaskedImage, bad: NDArray[np.bool_]
+    difference: MaskedImage, bad: NDArray[np.bool_], threads: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Mean parent positions and clipped means of the usable pixels of the bins that have enough of them."""
     height, width = difference.shape
     side = max(_SMALLEST_BIN, min(height, width) // _BINS)
-    n_y, n_x = max(1, height // side), max(1, width // side)
-    edges_y = np.linspace(0, height, n_y + 1).astype(int)
-    edges_x = np.linspace(0, width, n_x + 1).astype(int)
-    out = []
-    for y0, y1 in itertools.pairwise(edges_y):
-        for x0, x1 in itertools.pairwise(edges_x):
-            use = ~bad[y0:y1, x0:x1]
-            if np.count_nonzero(use) < _COVERAGE * use.size:
-                continue
-            values = difference.image[y0:y1, x0:x1][use]
-            rows, columns = np.nonzero(use)
-            out.append((x0 + columns.mean(), y0 + rows.mean(), _clipped_mean(values)))
-    x, y, value = np.array(out, float).reshape(-1, 3).T
+    rows, columns = (_slices(n, max(1, n // side)) for n in (height, width))
+    bins = each(lambda at: _bin(difference.image, bad, *at), itertools.product(rows, columns), threads)
+    x, y, value = np.array([one for one in bins if one is not None], float).reshape(-1, 3).T
     return x + difference.xy0[0], y + difference.xy0[1], value
+
+
+def _slices(n: int, parts: int) -> list[slice]:
+    """Nearly equal parts of an axis of n pixels."""
+    return [slice(*ends) for ends in itertools.pairwise(np.linspace(0, n, parts + 1).astype(int).tolist())]
+
+
+def _bin(
+    image: NDArray[np.float32], bad: NDArray[np.bool_], rows: slice, columns: slice
+) -> tuple[float, float, float] | None:
+    """Mean array indices x, y and clipped mean of the usable pixels of a bin; None if it has too few of them."""
+    use = ~bad[rows, columns]
+    n = np.count_nonzero(use)
+    if n < _COVERAGE * use.size:
+        return None
+    x, y = (
+        part.start + np.count_nonzero(use, axis=axis) @ np.arange(use.shape[1 - axis]) / n
+        for axis, part in enumerate((columns, rows))
+    )
+    return x, y, _clipped_mean(image[rows, columns][use])
 
 
 def _clipped_mean(values: NDArray[np.float32]) -> float:
     """Mean within 3 robust sigmas of the median: residuals of stars and transients stay outside."""
-    low, middle, high = np.percentile(values, [25, 50, 75])
-    half_width = 3 * 0.7413 * (high - low)
-    return float(values[np.abs(values - middle) <= half_width].mean(dtype=np.float64))
+    low, middle, high = np.percentile(values[:: max(1, len(values) // _CLIP_SAMPLE)], [25, 50, 75])
+    deviation = values - np.float32(middle)
+    return float(middle + deviation[np.abs(deviation) <= 3 * 0.7413 * (high - low)].mean(dtype=np.float64))
 
 
 def _robust_fit(terms: NDArray[np.float64], value: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from psfmatch_cli.basis import KernelBasis
 from psfmatch_cli.errors import NotFiniteError, SingularSystemError, UsageError
 
 #: Relative size below which an eigenvalue counts as zero.
@@ -76,76 +75,13 @@ class NormalEquations:
         return self.data_square - 2 * np.einsum("ci,ci->c", solutions, self.vector) + quadratic
 
 
-def convolve_stamps(stamps: NDArray, basis: KernelBasis) -> NDArray[np.float64]:
-    """Stamps convolved with every basis image where the kernel fits.
-
-    Parameters
-    ----------
-    stamps : ndarray, (N, H, W)
-    basis : KernelBasis
-        Of side n.
-
-    Returns
-    -------
-    ndarray, (N, n_basis, (H - n + 1) * (W - n + 1))
-    """
-    if basis.is_delta:
-        return np.array([_patches(stamp, basis.size) for stamp in stamps])
-    if basis.filters is None:
-        return _convolve_by_patches(stamps, basis.images)
-    return _convolve_separably(stamps, basis)
-
-
-def _convolve_separably(stamps: NDArray, basis: KernelBasis) -> NDArray[np.float64]:
-    n_stamps, height, width = stamps.shape
-    n_filters = len(basis.filters)
-    along_x = _toeplitz(basis.filters, width)
-    along_y = _toeplitz(basis.filters, height)
-    out_width, out_height = along_x.shape[2], along_y.shape[2]
-    rows = stamps.reshape(-1, width).astype(np.float64) @ along_x.transpose(1, 0, 2).reshape(width, -1)
-    rows = rows.reshape(n_stamps, height, n_filters, out_width)
-    raw = np.empty((n_stamps, len(basis.pairs), out_height, out_width))
-    for ix in sorted({pair[0] for pair in basis.pairs}):
-        terms = [k for k, pair in enumerate(basis.pairs) if pair[0] == ix]
-        columns = along_y[[basis.pairs[k][1] for k in terms]].transpose(0, 2, 1).reshape(-1, height)
-        raw[:, terms] = (columns @ rows[:, :, ix]).reshape(n_stamps, len(terms), out_height, out_width)
-    return basis.mixing @ raw.reshape(n_stamps, len(basis.pairs), -1)
-
-
-def _toeplitz(filters: NDArray, length: int) -> NDArray[np.float64]:
-    """Matrices, (n_filters, length, length - n + 1), that convolve a line with each filter."""
-    n_filters, n = filters.shape
-    n_out = length - n + 1
-    out = np.zeros((n_filters, length, n_out))
-    at = np.arange(n_out)
-    for k in range(n):
-        out[:, at + n - 1 - k, at] = filters[:, k, None]
-    return out
-
-
-def _convolve_by_patches(stamps: NDArray, images: NDArray) -> NDArray[np.float64]:
-    rows = images.reshape(len(images), -1)
-    return np.array([rows @ _patches(stamp, images.shape[1]) for stamp in stamps])
-
-
-def _patches(stamp: NDArray, n: int) -> NDArray[np.float64]:
-    """What each pixel of a kernel of side n is multiplied by at each output pixel, (n^2, P).
-
-    Reversed in both axes: the kernel pixel at +u meets the stamp's pixel at -u.
-    """
-    windows = np.lib.stride_tricks.sliding_window_view(stamp, (n, n))[..., ::-1, ::-1]
-    return windows.transpose(2, 3, 0, 1).astype(np.float64).reshape(n * n, -1)
-
-
-def normal_equations(
-    design: NDArray[np.float64], target: NDArray, weight: NDArray, fit_background: bool
-) -> NormalEquations:
-    """Normal equations of all candidates.
+def normal_equations(design: NDArray, target: NDArray, weight: NDArray, fit_background: bool) -> NormalEquations:
+    """Normal equations of all candidates, summed in double precision.
 
     Parameters
     ----------
     design : ndarray, (N, n_basis, P)
-        Convolved stamps, from `convolve_stamps`.
+        Convolved stamps, from `psfmatch_cli.design.convolve_stamps`.
     target : ndarray, (N, P)
         Data.
     weight : ndarray, (N, P)
@@ -153,20 +89,18 @@ def normal_equations(
     fit_background : bool
         Add one constant per candidate as the last parameter.
     """
-    target = target.astype(np.float64)
-    weighted = design * weight[:, None]
     n_basis = design.shape[1]
     n = n_basis + fit_background
-    matrix = np.empty((len(design), n, n))
-    vector = np.empty((len(design), n))
-    matrix[:, :n_basis, :n_basis] = weighted @ design.transpose(0, 2, 1)
-    vector[:, :n_basis] = np.einsum("cip,cp->ci", weighted, target, optimize=True)
-    if fit_background:
-        matrix[:, n_basis, :n_basis] = matrix[:, :n_basis, n_basis] = weighted.sum(axis=2)
-        matrix[:, n_basis, n_basis] = weight.sum(axis=1)
-        vector[:, n_basis] = (weight * target).sum(axis=1)
-    square = np.einsum("cp,cp,cp->c", weight, target, target)
-    return NormalEquations(matrix, vector, square, np.count_nonzero(weight, axis=1))
+    root = np.sqrt(weight, dtype=np.float64)
+    rows = np.empty((len(design), n + 1, design.shape[2]))
+    np.multiply(design, root[:, None], out=rows[:, :n_basis])
+    rows[:, n_basis:n] = root[:, None]
+    np.multiply(target, root, out=rows[:, n])
+    # Products of all rows with all: the matrix, the vector and the square of the data at once.
+    product = rows @ rows.transpose(0, 2, 1)
+    return NormalEquations(
+        product[:, :n, :n].copy(), product[:, :n, n].copy(), product[:, n, n].copy(), np.count_nonzero(weight, axis=1)
+    )
 
 
 def solve_each(equations: NormalEquations) -> NDArray[np.float64]:

@@ -41,29 +41,39 @@ class SpatialLayout:
     background: SpatialModel | None
 
     @property
+    def n_full(self) -> int:
+        """Number of parameters if the first basis image had all terms."""
+        return self.n_basis * self.kernel.size + (self.background.size if self.background else 0)
+
+    @property
     def kept(self) -> NDArray[np.intp]:
         """Indices of the real parameters among n_basis * n_terms (+ background)."""
         n_terms = self.kernel.size
         first = [0] if self.constant_first else list(range(n_terms))
-        n_full = self.n_basis * n_terms + (self.background.size if self.background else 0)
-        return np.array([*first, *range(n_terms, n_full)])
+        return np.array([*first, *range(n_terms, self.n_full)])
 
     @property
     def n_parameters(self) -> int:
         return len(self.kept)
 
+    def places_of(self, lower: SpatialLayout) -> NDArray[np.intp]:
+        """Places, among these parameters, of those of a layout with a lower order of the kernel."""
+        n_kernel, n_terms = self.n_basis * self.kernel.size, self.kernel.size
+        kernel = np.arange(n_kernel).reshape(self.n_basis, n_terms)[:, : lower.kernel.size].ravel()
+        full = np.concatenate([kernel, np.arange(n_kernel, self.n_full)])[lower.kept]
+        return np.searchsorted(self.kept, full)
+
     def unpack(self, solution: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
         """Kernel coefficients (n_basis, n_terms) and background coefficients of a global solution."""
         n_terms = self.kernel.size
         n_kernel = self.n_basis * n_terms
-        full = np.zeros(n_kernel + (self.background.size if self.background else 0))
+        full = np.zeros(self.n_full)
         full[self.kept] = solution
         return full[:n_kernel].reshape(self.n_basis, n_terms), full[n_kernel:] if self.background else None
 
     def unpack_matrix(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """A matrix of the global parameters with zeros for those that do not exist."""
-        n_full = self.n_basis * self.kernel.size + (self.background.size if self.background else 0)
-        full = np.zeros((n_full, n_full))
+        full = np.zeros((self.n_full, self.n_full))
         full[np.ix_(self.kept, self.kept)] = matrix
         return full
 
@@ -86,8 +96,7 @@ def accumulate(
     pp = np.einsum("sc,tc->cst", p, p).reshape(len(m), -1)
     kk = (m[:, :nb, :nb].reshape(len(m), -1).T @ pp).reshape(nb, nb, n_terms, n_terms)
     n_kernel = nb * n_terms
-    n_full = n_kernel + (layout.background.size if layout.background else 0)
-    matrix, vector = np.zeros((n_full, n_full)), np.zeros(n_full)
+    matrix, vector = np.zeros((layout.n_full, layout.n_full)), np.zeros(layout.n_full)
     matrix[:n_kernel, :n_kernel] = kk.transpose(0, 2, 1, 3).reshape(n_kernel, n_kernel)
     vector[:n_kernel] = (v[:, :nb].T @ p.T).ravel()
     if layout.background is not None:
@@ -100,6 +109,17 @@ def accumulate(
         vector[n_kernel:] = r @ v[:, nb]
     kept = layout.kept
     return matrix[np.ix_(kept, kept)], vector[kept]
+
+
+def accumulate_noise(
+    products: NDArray[np.float64], bias: NDArray[np.float64], x: NDArray, y: NDArray, layout: SpatialLayout
+) -> NDArray[np.float64]:
+    """What `accumulate` makes of normal matrices ``bias[c] * products``, (n_basis, n_basis), without a background."""
+    p = layout.kernel.terms(x, y)
+    n_kernel = layout.n_basis * len(p)
+    full = np.zeros((layout.n_full, layout.n_full))
+    full[:n_kernel, :n_kernel] = np.kron(products, (p * bias) @ p.T)
+    return full[np.ix_(layout.kept, layout.kept)]
 
 
 @dataclass(frozen=True)
@@ -117,6 +137,11 @@ class SpatialSystem:
     matrix: NDArray[np.float64]
     vector: NDArray[np.float64]
     noise: NDArray[np.float64]
+
+    def at(self, places: NDArray[np.intp]) -> SpatialSystem:
+        """The system of some of the parameters, the others 0."""
+        square = np.ix_(places, places)
+        return SpatialSystem(self.matrix[square], self.vector[places], self.noise[square])
 
     def __sub__(self, other: SpatialSystem) -> SpatialSystem:
         return SpatialSystem(self.matrix - other.matrix, self.vector - other.vector, self.noise - other.noise)

@@ -92,6 +92,7 @@ def measure_stamps(
     *,
     extent: NDArray[np.float64],
     psf: Psf | None,
+    shapes: bool = True,
 ) -> dict[str, NDArray]:
     """Centroid errors, PSF fluxes and adaptive moments of all sources.
 
@@ -107,25 +108,30 @@ def measure_stamps(
         Rough sigma of each source along its major axis, which sets the size of its stamp.
     psf : Psf or None
         For the PSF flux; None for a Gaussian of `sigma`.
+    shapes : bool
+        Whether the moments, which take most of the time, are wanted.
 
     Returns
     -------
     dict
-        ``x_err``, ``y_err``, ``psf_flux``, ``psf_flux_err``, ``gauss_flux``, ``Ixx``, ``Iyy``, ``Ixy`` (NaN where
-        they can not be had) and ``flag_shape``, each (n,).
+        ``x_err``, ``y_err``, ``psf_flux``, ``psf_flux_err`` and, of shapes, ``gauss_flux``, ``Ixx``, ``Iyy``, ``Ixy``
+        (NaN where they can not be had) and ``flag_shape``, each (n,).
     """
-    floats = ("x_err", "y_err", "psf_flux", "psf_flux_err", "gauss_flux", "Ixx", "Iyy", "Ixy")
+    floats = ("x_err", "y_err", "psf_flux", "psf_flux_err", *(("gauss_flux", "Ixx", "Iyy", "Ixy") if shapes else ()))
     out = {name: np.full(len(x), np.nan) for name in floats}
     shifted = None if psf is None else _ShiftedPsf(psf)
-    for stamps in iterate_stamps(pixels, x, y, _radii(sigma, extent)):
+    for stamps in iterate_stamps(pixels, x, y, _radii(sigma, extent if shapes else np.zeros_like(extent))):
         # The PSF has ended where the stamp of a point source does, however large the source is.
         core = stamps.within(_smallest_radius(sigma))
         gaussian = _gaussian(core, sigma)
         image = gaussian / (2 * np.pi * sigma**2) if shifted is None else shifted.images(core)
-        columns = _centroid_errors(core, gaussian) | _psf_fluxes(core, image) | adaptive_moments(stamps, sigma)
+        columns = _centroid_errors(core, gaussian) | _psf_fluxes(core, image)
+        if shapes:
+            columns |= adaptive_moments(stamps, sigma)
         for name, values in columns.items():
             out[name][stamps.rows] = values
-    out["flag_shape"] = ~np.isfinite(out["Ixx"])
+    if shapes:
+        out["flag_shape"] = ~np.isfinite(out["Ixx"])
     return out
 
 

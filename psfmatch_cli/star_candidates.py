@@ -36,6 +36,8 @@ MIN_CURVATURE = 0.3
 MAX_PEAKS = 6000
 #: Binned pixels that the noise is taken from.
 NOISE_PIXELS = 1 << 18
+#: Cells of the field per axis, from each of which as many candidates are taken as from the others.
+CELLS = 8
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def find_star_candidates(
 ) -> StarCandidates:
     """Isolated compact peaks, highest signal-to-noise ratio first.
 
+    Where there are too many, those that stand out most in their part of the field.
+
     Parameters
     ----------
     pixels : SkyPixels
@@ -95,7 +99,24 @@ def find_star_candidates(
         new = _candidates_in(_binned(pixels.image, binning), binning)
         new = new.take(~_hits_bad(pixels.bad, mask, bad_bits, new))
         found = found.joined(new.take(_far_from(new, found)))
-    return found.take(np.argsort(-found.snr, kind="stable")[:max_candidates])
+    return found.take(_most_significant(found, pixels.image.shape, max_candidates))
+
+
+def _most_significant(found: StarCandidates, shape: tuple[int, int], most: int) -> NDArray[np.intp]:
+    """Rows of the highest S/N, first of each cell of the field, then the second of each, until there are `most`."""
+    order = np.argsort(-found.snr, kind="stable")
+    if len(order) <= most:
+        return order
+    row, column = (
+        np.clip(CELLS * position[order] // side, 0, CELLS - 1).astype(int)
+        for position, side in zip((found.y, found.x), shape, strict=True)
+    )
+    cell = CELLS * row + column
+    by_cell = np.argsort(cell, kind="stable")
+    starts = np.searchsorted(cell[by_cell], cell[by_cell])
+    rank = np.empty(len(order), int)
+    rank[by_cell] = np.arange(len(order)) - starts
+    return order[np.sort(np.argsort(rank, kind="stable")[:most])]
 
 
 def _no_candidates() -> StarCandidates:

@@ -116,15 +116,14 @@ def _robust_fit(
     pairs: StarPairs, order: int, frame: tuple[tuple[float, float], float]
 ) -> tuple[Displacement, NDArray[np.bool_]]:
     """Weighted least squares without outliers, and which pairs took part."""
-    design = terms(pairs.x, pairs.y, *frame, order).T
+    design, moved = terms(pairs.x, pairs.y, *frame, order).T, np.column_stack([pairs.dx, pairs.dy])
     root = 1 / np.hypot(pairs.error, SYSTEMATIC)
     kept = np.ones(len(pairs), bool)
     for _ in range(8):
-        solution = np.linalg.lstsq(
-            design[kept] * root[kept, None], np.column_stack([pairs.dx, pairs.dy])[kept] * root[kept, None], rcond=None
-        )[0]
+        weight = root[kept, None]
+        solution = np.linalg.lstsq(design[kept] * weight, moved[kept] * weight, rcond=None)[0]
         displacement = Displacement(solution.T, *frame)
-        left = np.hypot(*_left(pairs, displacement)) * root
+        left = np.hypot(*(moved - design @ solution).T) * root
         # Two axes: the median of the length is 1.18 standard deviations of one.
         limit = CLIP_SIGMA * np.sqrt(2) * max(float(np.median(left[kept])) / 1.18, 1.0)
         last, kept = kept, left <= limit

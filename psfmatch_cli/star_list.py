@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psfmatch_cli.background import variance_is_known
+from psfmatch_cli.blocks import BAND_PIXELS, row_bands
 from psfmatch_cli.exposure import MaskedImage
 from psfmatch_cli.psf import FWHM_PER_SIGMA
 
@@ -75,11 +76,19 @@ class StarList:
 
 @dataclass(frozen=True)
 class _Field:
-    """What is looked at: image with 0 where it has no value, variance if known, and pixels that spoil a star."""
+    """What is looked at: the pixels, and whether their variance is known."""
 
-    image: NDArray[np.float32]
-    variance: NDArray[np.float32] | None
-    spoilt: NDArray[np.bool_]
+    pixels: MaskedImage
+    variance_known: bool
+
+    def look(self, at: tuple) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Image at an index, with 0 where it has no value, and which of these pixels spoil a star."""
+        image, mask, bits = self.pixels.image[at], self.pixels.mask[at], self.pixels.bits
+        lost = (mask & np.int32(bits(["BAD", "CR"] if self.variance_known else ["CR"]))) != 0
+        lost &= (mask & np.int32(bits(["INTRP"]))) == 0
+        lost |= (mask & np.int32(bits(["NO_DATA"]))) != 0
+        lost |= ~np.isfinite(image)
+        return np.where(lost, np.float32(0), image), lost | ((mask & np.int32(bits(["SAT"]))) != 0)
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ def find_stars(pixels: MaskedImage) -> StarList:
     pixels : MaskedImage
         Not changed.
     """
-    field = _field(pixels)
+    field = _Field(pixels, variance_is_known(pixels))
     light, sky, noise = _binned_light(field)
     if not noise > 0:
         return StarList(*np.zeros((4, 0)))
@@ -120,30 +129,34 @@ def find_stars(pixels: MaskedImage) -> StarList:
     return _without_repeats(_measure(field, peaks.take(isolated[: MAX_STARS + MAX_STARS // 4]), sigma).stars())
 
 
-def _field(pixels: MaskedImage) -> _Field:
-    known = variance_is_known(pixels)
-    lost = pixels.unusable(["BAD", "CR", "NO_DATA"] if known else ["CR", "NO_DATA"]) | ~np.isfinite(pixels.image)
-    image = np.where(lost, np.float32(0), pixels.image)
-    return _Field(image, pixels.variance if known else None, lost | pixels.flagged(["SAT"]))
-
-
 def _binned_light(field: _Field) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
     """Sums of 2 x 2 pixels above the background, 0 where a pixel is spoilt; the background; and the noise."""
     import sep
 
-    height, width = (2 * (size // 2) for size in field.image.shape)
-    quarters = [(slice(j, height, 2), slice(i, width, 2)) for j in (0, 1) for i in (0, 1)]
-    with np.errstate(over="ignore"):
-        total = np.add.reduce([field.image[at] for at in quarters])
-    spoilt = np.logical_or.reduce([field.spoilt[at] for at in quarters])
+    total, spoilt = _binned(field)
     if not total.size or spoilt.all() or not np.isfinite(total).all():
         return total, total, 0.0
     background = sep.Background(total, mask=spoilt, bw=MESH, bh=MESH)
     sky = background.back()
-    light = np.where(spoilt, np.float32(0), total - sky)
+    light = total
+    light -= sky
+    light[spoilt] = 0
     # Without noise, any light is a star's.
     noise = max(float(background.globalrms), 1e-6 * float(light.max()))
     return light, sky, noise
+
+
+def _binned(field: _Field) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Sums of 2 x 2 pixels, and where one of them is spoilt."""
+    height, width = (size // 2 for size in field.pixels.shape)
+    total, spoilt = np.empty((height, width), np.float32), np.empty((height, width), bool)
+    quarters = [np.s_[j::2, i::2] for j in (0, 1) for i in (0, 1)]
+    for rows in row_bands(total.shape, BAND_PIXELS // 4) if total.size else ():
+        image, bad = field.look(np.s_[2 * rows.start : 2 * rows.stop, : 2 * width])
+        with np.errstate(over="ignore"):
+            np.add.reduce([image[at] for at in quarters], out=total[rows])
+        np.logical_or.reduce([bad[at] for at in quarters], out=spoilt[rows])
+    return total, spoilt
 
 
 def _maxima(light: NDArray[np.float32], level: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -217,10 +230,11 @@ class _Measured:
 def _measure(field: _Field, peaks: _Peaks, sigma: float) -> _Measured:
     """Centroids with a Gaussian window of this sigma: ``x <- x + 2 sum(w I (X - x)) / sum(w I)``."""
     half = int(np.ceil(3.5 * sigma)) + 2
-    rows, columns, inside = _stamp_pixels(field.image.shape, peaks.x, peaks.y, half)
+    rows, columns, inside = _stamp_pixels(field.pixels.shape, peaks.x, peaks.y, half)
     at = rows[:, :, None], columns[:, None, :]
     # In units of the noise, which fit into single precision whatever the counts are.
-    light = ((field.image[at].astype(np.float64) - peaks.level[:, None, None]) / peaks.noise).astype(np.float32)
+    image, spoilt = field.look(at)
+    light = ((image.astype(np.float64) - peaks.level[:, None, None]) / peaks.noise).astype(np.float32)
     x, y = peaks.x.copy(), peaks.y.copy()
     for _ in range(MAX_STEPS):
         window = _Window.around(columns - x[:, None], rows - y[:, None], sigma)
@@ -232,7 +246,7 @@ def _measure(field: _Field, peaks: _Peaks, sigma: float) -> _Measured:
     (flux, _, xx), (_, xy, _), (yy, _, _) = window.moments(light, 2)
     flux = np.where(flux > 0, flux, np.nan)
     core = (np.abs(window.u) <= 2 * sigma + 1)[:, None, :] & (np.abs(window.v) <= 2 * sigma + 1)[:, :, None]
-    good = inside & np.isfinite(flux) & ~(core & field.spoilt[at]).any(axis=(1, 2))
+    good = inside & np.isfinite(flux) & ~(core & spoilt).any(axis=(1, 2))
     good &= (np.hypot(x - peaks.x, y - peaks.y) < MAX_MOVE) & (np.abs(step).max(axis=0, initial=0.0) <= 0.01)
     moments = np.column_stack([xx, yy, xy]) / flux[:, None]
     good &= _narrowest(moments, sigma) > MIN_SIGMA
@@ -241,9 +255,9 @@ def _measure(field: _Field, peaks: _Peaks, sigma: float) -> _Measured:
 
 def _variance(field: _Field, at: tuple[NDArray[np.intp], NDArray[np.intp]], noise: float) -> NDArray[np.float32]:
     """Variance of the pixels of stamps, in units of the sky's (which stands for an unknown one); 0 for no number."""
-    if field.variance is None:
+    if not field.variance_known:
         return np.ones(np.broadcast_shapes(*(index.shape for index in at)), np.float32)
-    variance = field.variance[at].astype(np.float64) / noise**2
+    variance = field.pixels.variance[at].astype(np.float64) / noise**2
     return np.where((variance > 0) & (variance < 1e30), variance, 0.0).astype(np.float32)
 
 

@@ -48,7 +48,8 @@ SHAPE_NOISE = 1.5
 #: No kind of source is ever quite excluded.
 MIN_SHARE = 0.01
 SHARE_ITERATIONS = 8
-REFINEMENTS = 20
+#: At most so many refinements of a cluster; they end when none of its widths changes by more than this share.
+REFINEMENTS, SETTLED = 20, 1e-4
 #: A star counts if its density is this share of the total, and its residuals are below so many sigma.
 MIN_PROBABILITY = 0.5
 MAX_SIGMA = 3.5
@@ -153,15 +154,21 @@ def _star_density(sizes: Sizes, model: NDArray | tuple, s: float, t: float) -> N
     return _normal(sizes.z - m, np.hypot(s, sizes.error)) * _normal_2d(sizes.e1 - e1, sizes.e2 - e2, sigma_e)
 
 
-def _densities(sizes: Sizes, model: NDArray[np.float64], s: float, t: float) -> NDArray[np.float64]:
-    """Densities of star, galaxy, artefact and other at every source, (4, n)."""
+def _galaxy_shapes(sizes: Sizes) -> NDArray[np.float64]:
+    """Density of the ellipticity of galaxies at that of every source, (n,)."""
+    noise = SHAPE_NOISE * sizes.error
+    return sum(_normal_2d(sizes.e1, sizes.e2, np.hypot(width, noise)) for width in GALAXY_SHAPES) / len(GALAXY_SHAPES)
+
+
+def _densities(
+    sizes: Sizes, model: NDArray[np.float64], s: float, t: float, shape: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Densities of star, galaxy, artefact and other at every source, (4, n); `shape` is that of `_galaxy_shapes`."""
     from scipy.special import ndtr
 
     m = model[0]
     gap = sizes.z - m
     above = ndtr(gap / np.hypot(s, sizes.error))
-    noise = SHAPE_NOISE * sizes.error
-    shape = sum(_normal_2d(sizes.e1, sizes.e2, np.hypot(width, noise)) for width in GALAXY_SHAPES) / len(GALAXY_SHAPES)
     size = 0.5 * (gap < GALAXY_RANGE) / GALAXY_RANGE + 0.5 * np.exp(-np.maximum(gap, 0.0) / GALAXY_SCALE) / GALAXY_SCALE
     artefact = (1.0 - above) / (np.maximum(m - Z_MIN, 0.1) * np.pi)
     other = np.full_like(gap, 1.0 / ((Z_MAX - Z_MIN) * np.pi))
@@ -169,13 +176,30 @@ def _densities(sizes: Sizes, model: NDArray[np.float64], s: float, t: float) -> 
 
 
 def _shares(densities: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Shares of the components (k, ..., 1) by expectation maximisation, and the density of each source."""
-    shares = np.full((*densities.shape[:-1], 1), 1.0 / len(densities))
+    """Shares (k,) of the densities (k, n) by expectation maximisation, and the density of each source."""
+    shares = np.full(len(densities), 1.0 / len(densities))
     for _ in range(SHARE_ITERATIONS):
-        total = (shares * densities).sum(axis=0)
-        shares = np.maximum((shares * densities / total).mean(axis=-1, keepdims=True), MIN_SHARE)
-        shares /= shares.sum(axis=0)
-    return shares, (shares * densities).sum(axis=0)
+        shares = np.maximum(shares * (densities @ (1.0 / (shares @ densities))) / densities.shape[1], MIN_SHARE)
+        shares /= shares.sum()
+    return shares, shares @ densities
+
+
+def _total_with_stars(star: NDArray[np.float64], null: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Density of each source for the best shares of a star density, (..., n), and the others, (k, n).
+
+    As `_shares` for every row of `star` alone; but the others are the same for all rows, so that products of matrices
+    do nearly all of it.
+    """
+    star_share = np.full((*star.shape[:-1], 1), 1.0 / (len(null) + 1))
+    shares = np.repeat(star_share, len(null), axis=-1)
+    for _ in range(SHARE_ITERATIONS):
+        inverse = 1.0 / (star_share * star + shares @ null)
+        mean = np.einsum("...n,...n->...", star, inverse)[..., None] / star.shape[-1]
+        star_share = np.maximum(star_share * mean, MIN_SHARE)
+        shares = np.maximum(shares * (inverse @ null.T) / star.shape[-1], MIN_SHARE)
+        norm = star_share + shares.sum(axis=-1, keepdims=True)
+        star_share, shares = star_share / norm, shares / norm
+    return star_share * star + shares @ null
 
 
 def _gain(sizes: Sizes, model: NDArray | tuple, s: float, t: float, null: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -184,8 +208,7 @@ def _gain(sizes: Sizes, model: NDArray | tuple, s: float, t: float, null: NDArra
     Every source that is smaller and yet round or shaped like the cluster costs something: below stars
     there are only artefacts, which have any shape. So does every coefficient of a polynomial, in `_refined`.
     """
-    star = _star_density(sizes, model, s, t)
-    _, total = _shares(np.stack([star, *(np.broadcast_to(density, star.shape) for density in null)]))
+    total = _total_with_stars(_star_density(sizes, model, s, t), null)
     m, e1, e2 = model
     smaller = m - sizes.z > ARTEFACT_GAP * np.hypot(s, sizes.error)
     smaller &= (np.hypot(sizes.e1 - e1, sizes.e2 - e2) < ROUND) | (np.hypot(sizes.e1, sizes.e2) < ROUND)
@@ -212,20 +235,26 @@ def _clusters(sizes: Sizes, s: float, null: NDArray[np.float64]) -> list[tuple[f
 def _refined(sizes: Sizes, box: Box, model: NDArray[np.float64], s: float, null: NDArray[np.float64]) -> Locus:
     """Polynomials through the stars, starting from a model, with the scatter that they leave."""
     t, limit = SHAPE_SCATTER, max(s, MAX_SCATTER)
-    values = np.stack([sizes.z, sizes.e1, sizes.e2])
+    values, shape = np.stack([sizes.z, sizes.e1, sizes.e2]), _galaxy_shapes(sizes)
+    models: dict[int, tuple[SpatialModel, NDArray[np.float64]]] = {}
     for _ in range(REFINEMENTS):
-        densities = _densities(sizes, model, s, t)
+        densities = _densities(sizes, model, s, t, shape)
         shares, total = _shares(densities)
         probability = shares[0] * densities[0] / total
-        spatial = SpatialModel("chebyshev1", _order(probability.sum()), box)
-        terms = spatial.terms(sizes.x, sizes.y)
+        order = _order(probability.sum())
+        if order not in models:
+            made = SpatialModel("chebyshev1", order, box)
+            models[order] = made, made.terms(sizes.x, sizes.y)
+        spatial, terms = models[order]
         coefficients = _weighted_fit(terms, values, probability / (s**2 + sizes.error**2))
-        model = coefficients @ terms
+        before, model = model, coefficients @ terms
         residual = values - model
         limit = max(limit * COOLING, MAX_SCATTER)
         s = np.clip(_scatter(residual[:1], probability, sizes.error, s), MIN_SCATTER, limit)
         t = _scatter(residual[1:], probability, SHAPE_NOISE * sizes.error, t)
         t = np.clip(t, MIN_SHAPE_SCATTER, MAX_SHAPE_SCATTER)
+        if limit <= MAX_SCATTER and np.abs(model[0] - before[0]).max() < SETTLED:
+            break
     is_star = (probability > MIN_PROBABILITY) & (np.abs(residual[0]) < MAX_SIGMA * np.hypot(s, sizes.error))
     # Akaike's criterion for the three polynomials.
     gain = _gain(sizes, model, s, t, null) - 3.0 * spatial.size

@@ -23,7 +23,7 @@ from psfmatch_cli.grid_cards import with_grid_of
 from psfmatch_cli.mapping import map_pixels
 from psfmatch_cli.pixel_map import PixelMap, determinant
 from psfmatch_cli.psf import Psf
-from psfmatch_cli.repair import make_readable
+from psfmatch_cli.repair import repair
 from psfmatch_cli.resample import REACH, ResamplingKernel, gather, locate, pack, padding, resampling_kernel
 from psfmatch_cli.warp_adaptive import SCALE_LIMIT, SIGMA, average_pixels
 from psfmatch_cli.warp_direct import resample_pixels
@@ -160,16 +160,17 @@ def _pixels(
 ) -> MaskedImage:
     """The template's planes on the science grid."""
     mapping = map_pixels(pixel_map, science.shape, template.shape, config.interp_length)
-    readable = make_readable(template)
+    repaired = repair(template, threads)
     source = template.with_pixels(template.masked_image.with_planes(["NO_DATA"]))
     per_object = not is_surface_brightness(template)
     if not per_object:
         logger.info("warp: %s is in %s, not multiplied by pixel areas", template.name, template.header["BUNIT"])
     options = {"per_object": per_object, "threads": threads}
     if method == "adaptive":
+        readable = repaired.part(*(slice(0, n) for n in template.shape))
         pixels = average_pixels(source.masked_image, readable, pixel_map, mapping, config, **options)
     else:
-        pixels = resample_pixels(source.masked_image, readable, mapping, config, **options)
+        pixels = resample_pixels(source.masked_image, repaired, mapping, config, **options)
     if not np.isfinite(pixels.image).any():
         raise NoOverlapError(
             f"no usable pixel of {template.name} falls on {science.name}: the images touch only at their edges, or the "

@@ -64,7 +64,7 @@ def average_pixels(
     taints = [(readable.taint & np.int32(bit)) != 0 for bit in readable.taint_planes]
     planes = np.array([readable.image, readable.variance, ~readable.lost, *taints], dtype=np.float64)
     image, variance, found, *leaned = _average(planes, pixel_map, mapping.shape, threads)
-    x, y, area = mapping.rows(0, mapping.shape[0])
+    x, y, area = mapping.part(*(slice(0, n) for n in mapping.shape))
     gone = ~(found >= 1.0 - config.max_lost_weight) | ~np.isfinite(area)
     found[gone], area[gone] = 1.0, 1.0
     scale = area if per_object else 1.0

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from psfmatch_cli.dilation import spread
 from psfmatch_cli.exposure import MaskedImage
 from psfmatch_cli.repair import Readable
 from psfmatch_cli.resample import ResamplingKernel, Taps, padding
@@ -124,17 +125,12 @@ def output_mask(padded: PaddedMask, taps: Taps, max_weight: float) -> NDArray[np
 
 def _any_in_window(flags: NDArray[np.bool_], reach: int, image_reach: int) -> NDArray[np.uint8]:
     """Whether any tap -reach+1..reach is flagged, 0 or 1, at the first pixel of the image kernel's window."""
-    from scipy.ndimage import maximum_filter1d
-
-    found = flags.view(np.uint8)
-    if not flags.any():
-        return found.copy()
-    size = 2 * reach
-    for axis in (0, 1):
-        # The filter's window starts size // 2 before its pixel; ours at the first tap of the kernel.
-        found = np.roll(maximum_filter1d(found, size, axis=axis, mode="constant"), -(size // 2), axis=axis)
-    offset = image_reach - reach
-    return np.roll(found, (-offset, -offset), axis=(0, 1)) if offset else found
+    out = np.zeros(flags.shape, np.uint8)
+    if flags.any():
+        offset = image_reach - reach
+        found = spread(flags, 2 * reach)[offset:, offset:]
+        out[: found.shape[0], : found.shape[1]] = found
+    return out
 
 
 def lost_weight(padded: PaddedMask, taps: Taps) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

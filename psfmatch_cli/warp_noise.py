@@ -36,7 +36,8 @@ def autocorrelation(
     window = 2 * kernel.reach
     m = int(np.ceil(np.sqrt(2) * window / np.linalg.svd(jacobians, compute_uv=False).min()))
     lags = np.arange(-m, m + 1)
-    lag = np.array(np.meshgrid(lags, lags)).reshape(2, -1)
+    # Over all positions a lag and its reverse see the same pairs: half of the lags tell all.
+    lag = np.array(np.meshgrid(lags, lags)).reshape(2, -1)[:, m * (2 * m + 2) :]
     shift = jacobians @ lag
     near = (np.abs(shift).max(axis=1) < window).any(axis=0)
     covariance = np.ones((len(positions), near.sum()))
@@ -44,9 +45,7 @@ def autocorrelation(
         covariance *= _axis_covariance(kernel, positions[:, axis], positions[:, axis, None] + shift[:, axis, near])
     mean = np.zeros(len(near))
     mean[near] = covariance.mean(axis=0)
-    # Over all positions a lag and its reverse see the same pairs; over a sample, only nearly.
-    mean = (0.5 * (mean + mean[::-1])).reshape(2 * m + 1, 2 * m + 1)
-    return _trim(mean / mean[m, m])
+    return _trim((np.concatenate([mean[:0:-1], mean]) / mean[0]).reshape(2 * m + 1, 2 * m + 1))
 
 
 def _axis_covariance(

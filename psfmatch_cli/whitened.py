@@ -16,7 +16,6 @@ from psfmatch_cli.difference import (
     scale_factor,
     sky_mask,
     variance_scale,
-    with_variance_scaled,
 )
 from psfmatch_cli.exposure import DETECTED_PLANES, Exposure
 from psfmatch_cli.match import MatchResult
@@ -25,6 +24,7 @@ from psfmatch_cli.psf import Psf, VaryingPsf
 from psfmatch_cli.psf_measure import measure_psf
 from psfmatch_cli.psf_model import NODES, model_psf, polynomial_model
 from psfmatch_cli.settings import Settings
+from psfmatch_cli.subtract import rescaled
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def whitened(
     log.info("difference decorrelated: filters of %d pixels, sky width %.3f", made.grid.size, width)
     return replace(
         images,
-        difference=with_variance_scaled(made.image, scale),
+        difference=rescaled(made.image, 1.0, scale),
         sky_width=width,
         variance_scale=scale,
         decorrelated=True,

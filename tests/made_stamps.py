@@ -8,7 +8,8 @@ import reference_direct as direct
 from made_pairs import small_basis
 from psfmatch_cli.cutouts import Stamps
 from psfmatch_cli.fit import FitOptions, fit_stamps
-from psfmatch_cli.fitted import FittedStamps
+from psfmatch_cli.fitted import FittedStamps, residual_pixels
+from psfmatch_cli.residuals import Residuals, residuals
 
 BASIS = small_basis(9)
 HALF, SIDE = 4, 27
@@ -53,3 +54,8 @@ def make_stamps(n: int = 1, *, noise: float = 0.0, background: float = 0.0, flux
 
 def fit(stamps: Stamps, **changes) -> FittedStamps:
     return fit_stamps(stamps, BASIS, FitOptions(**changes))
+
+
+def left(fitted: FittedStamps, local: np.ndarray, core_radius: int | None = None) -> Residuals:
+    """Residual statistics for local parameters."""
+    return residuals(fitted, residual_pixels(fitted, local), core_radius)

@@ -194,3 +194,16 @@ def kernel_of_components(kernels: np.ndarray, subtract_mean: bool, count: int) -
         image = image / total - out[0] if abs(total) > np.finfo(np.float32).eps else image
         out.append(image / np.sqrt((image**2).sum()))
     return values[::-1], np.array(out)
+
+
+def core_significance(stamp: MaskedImage, usable: np.ndarray, radius: int) -> float:
+    """Mean of (image - median of the stamp) / noise over the usable pixels of the core; NaN without any."""
+    cy, cx = stamp.shape[0] // 2, stamp.shape[1] // 2
+    level = np.median(stamp.image[np.isfinite(stamp.image)])
+    ratios = []
+    for y in range(max(cy - radius, 0), min(cy + radius + 1, stamp.shape[0])):
+        for x in range(max(cx - radius, 0), min(cx + radius + 1, stamp.shape[1])):
+            value, variance = float(stamp.image[y, x]), float(stamp.variance[y, x])
+            if usable[y, x] and np.isfinite(value) and 0 < variance < np.inf:
+                ratios.append((value - level) / np.sqrt(variance))
+    return float(np.mean(ratios)) if ratios else float("nan")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +20,17 @@ import mask_policy
 import metrics
 import real_pairs
 import simulated_pairs
+import stage_candidates
+import stage_convolve
+import stage_detect
+import stage_fit
+import stage_read
+import stage_subtract
+import stage_write
+import stages
+import timing
 import unit
+import whole
 
 
 @pytest.fixture(scope="module")
@@ -271,3 +282,50 @@ def test_stamps_are_drawn(pair, tmp_path):
 
 def test_machine_unit_is_a_time():
     assert 0.0 < unit.machine_unit(64, 2) < 1.0
+
+
+def test_a_run_is_measured():
+    # The sum takes some 50 ms of the processor, the list 80 MB.
+    cost = timing.run([sys.executable, "-c", "x = list(range(1000)) * 10000; sum(x)"])
+    assert 0.01 < cost.cpu < 5.0
+    assert cost.wall > 0.01
+    assert cost.peak > 76.0
+    with pytest.raises(subprocess.CalledProcessError):
+        timing.run([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_the_best_of_each_figure_counts():
+    costs = iter([timing.Cost(3.0, 1.0, 9.0), timing.Cost(2.0, 2.0, 8.0)])
+    assert timing.best(2, lambda: next(costs)) == timing.Cost(2.0, 1.0, 8.0)
+
+
+def test_goals_grow_with_the_pixels():
+    assert whole.goal_of("standard", 4096) == (14.0, 1.1 * 1024)
+    assert whole.goal_of("standard", 16384) == (None, 250.0 + 64 * 256)
+
+
+def test_scaling_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    rows = [
+        {"case": "a", "side": side, "wall units": side / 100, "peak MiB": 300.0, "goal units": goal, "goal MiB": 400.0}
+        for side, goal in ((1024, 5.5), (2048, None))
+    ]
+    whole.plot(rows, tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_stage_can_be_timed(tmp_path, monkeypatch):
+    options = stages.parse(None, ["--case", "demo", "--size", "300", "--threads", "1", "--pairs", str(tmp_path)])
+    work = stages.Work(options)
+    for stage in (stage_read, stage_detect, stage_candidates, stage_fit, stage_convolve, stage_subtract, stage_write):
+        for step in stage.steps(work).values():
+            step()
+    assert work.settings.threads == 1
+    monkeypatch.setattr(timing, "unit_seconds", lambda: 0.5)
+    output = tmp_path / "read.json"
+    arguments = ["--case", "demo", "--size", "300", "--pairs", str(tmp_path), "--repeats", "1", "--output", str(output)]
+    stage_read.main(arguments)
+    made = json.loads(output.read_text())
+    assert made["environment"]["unit s"] == 0.5
+    assert [row["step"] for row in made["rows"]] == ["headers", "template", "science"]
+    assert all(row["wall units"] == 2.0 * row["wall s"] > 0 for row in made["rows"])

@@ -6,7 +6,7 @@ from scipy import stats
 
 from made_stamps import COEFFICIENTS, fit, make_stamps
 from psfmatch_cli.candidate_qa import STATISTICS, ad_probability, ks_probability, quality_items
-from psfmatch_cli.residuals import residual_pixels
+from psfmatch_cli.fitted import FittedStamps, residual_pixels
 
 RNG = np.random.default_rng(8)
 SAMPLES = {
@@ -40,6 +40,11 @@ def test_equal_values_are_no_gaussian():
     assert ad_probability(np.zeros(20)) == 0.0
 
 
+def items_of(fitted: FittedStamps, local: np.ndarray) -> dict[str, float]:
+    """All items for these parameters as those of the spatial model."""
+    return quality_items(fitted, local, residual_pixels(fitted, local))
+
+
 @pytest.fixture(scope="module")
 def fitted():
     return fit(make_stamps(60, noise=3.0))
@@ -47,7 +52,7 @@ def fitted():
 
 def test_a_right_kernel_leaves_unit_gaussians(fitted):
     right = np.tile([*COEFFICIENTS, 0.0], (60, 1))
-    items = quality_items(fitted, right)
+    items = items_of(fitted, right)
     # 60 stamps of 361 pixels, correlated over a few pixels by the convolved template.
     assert abs(items["KCDiffimMean_SPATIAL_MEAN"]) < 0.02
     assert items["KCDiffimStDev_SPATIAL_MEAN"] == pytest.approx(1.0, abs=0.03)
@@ -62,14 +67,14 @@ def test_a_right_kernel_leaves_unit_gaussians(fitted):
 def test_own_kernels_fit_better_than_the_truth_and_a_wrong_one_worse(fitted):
     right = np.tile([*COEFFICIENTS, 0.0], (60, 1))
     wrong = right * np.array([*[1.2] * 9, 1.0])
-    good, bad = quality_items(fitted, right), quality_items(fitted, wrong)
+    good, bad = items_of(fitted, right), items_of(fitted, wrong)
     assert good["KCDiffimChiSq_LOCAL_MEAN"] < good["KCDiffimChiSq_SPATIAL_MEAN"] < bad["KCDiffimChiSq_SPATIAL_MEAN"]
     assert bad["KCDiffimKSProb_SPATIAL_MEDIAN"] < 1e-6
     assert good["KCDiffimMseKernel_SPATIAL_MEAN"] < 0.1 * bad["KCDiffimMseKernel_SPATIAL_MEAN"]
 
 
 def test_the_names_are_statistic_kernel_and_summary(fitted):
-    names = set(quality_items(fitted, fitted.solutions))
+    names = set(items_of(fitted, fitted.solutions))
     summaries = ("MEAN", "MEDIAN", "STDEV")
     expected = {f"KCDiffim{s}_{k}_{v}" for s in STATISTICS for k in ("LOCAL", "SPATIAL") for v in summaries}
     assert names == expected | {f"KCDiffimMseKernel_SPATIAL_{v}" for v in summaries}
@@ -88,7 +93,7 @@ def test_the_statistics_are_those_of_plain_numpy():
             plain, (z.mean(), np.median(z), np.ptp(quartiles), z.std(ddof=1), np.mean(z**2)), strict=True
         ):
             plain[name].append(value)
-    items = quality_items(made, made.solutions)
+    items = items_of(made, made.solutions)
     for name, values in plain.items():
         assert items[f"KCDiffim{name}_LOCAL_MEAN"] == pytest.approx(np.mean(values), abs=1e-12)
         assert items[f"KCDiffim{name}_LOCAL_STDEV"] == pytest.approx(np.std(values), abs=1e-12)
@@ -97,8 +102,8 @@ def test_the_statistics_are_those_of_plain_numpy():
 def test_candidates_without_pixels_are_left_out():
     stamps = make_stamps(3, noise=3.0)
     stamps.science_judged[1] = False
-    items = quality_items(*(lambda made: (made, made.solutions))(fit(stamps)))
+    items = items_of(*(lambda made: (made, made.solutions))(fit(stamps)))
     assert all(np.isfinite(value) for value in items.values())
     stamps.science_judged[:] = False
-    items = quality_items(*(lambda made: (made, made.solutions))(fit(stamps)))
+    items = items_of(*(lambda made: (made, made.solutions))(fit(stamps)))
     assert np.isnan(items["KCDiffimMean_LOCAL_MEAN"])

@@ -57,8 +57,8 @@ def test_a_group_has_the_groups_inside_it(psfmatch):
 
 
 def test_only_what_is_changed(psfmatch):
-    shown = table(psfmatch("config", "show", "--changed", "-c", "threads=2", "-c", "adapt=true").out)
-    assert {key: line[:3] for key, line in shown.items()} == {"threads": ("2", "1", "option -c")}
+    shown = table(psfmatch("config", "show", "--changed", "-c", "strict=true", "-c", "adapt=true").out)
+    assert {key: line[:3] for key, line in shown.items()} == {"strict": ("true", "false", "option -c")}
 
 
 @pytest.mark.parametrize(

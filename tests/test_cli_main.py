@@ -72,7 +72,8 @@ def test_every_option_has_a_help_text_with_its_default(name):
 @pytest.mark.parametrize("name", ["candidates", "subtract"])
 def test_defaults_in_the_help_are_those_of_the_settings(name):
     settings = Settings()
-    said = {"sigma": "10", "kernel_size": "from", "kernel_order": "auto", "background_order": "auto", "threads": "1"}
+    said = {"sigma": "10", "kernel_size": "from", "kernel_order": "auto", "background_order": "auto"}
+    said["threads"] = "the cores"
     said |= {
         "fit_background": "fit",
         "normalize": "science",
@@ -84,7 +85,7 @@ def test_defaults_in_the_help_are_those_of_the_settings(name):
     said["register"] = settings.warp.registration
     said["bad_planes"] = ",".join(settings.candidates.bad_mask_planes)
     said["mask_policy"] = policy = settings.candidates.mask_policy
-    values = {"from": None, "auto": None, "fit": True, "10": 10.0, "1": 1, policy: policy}
+    values = {"from": None, "auto": None, "fit": True, "10": 10.0, "the cores": settings.threads, policy: policy}
     values |= {"science": "science", "adapt": True, "no-strict": False}
     values |= {"no-allow-identical": False, "no-decorrelate": False}
     for option in command_of(name).params:
@@ -185,10 +186,10 @@ def test_a_reader_that_goes_away_is_no_error(environment):
 def test_a_signal_leaves_no_product_and_no_temporary_file(number, status, tmp_path, pair_folder, environment):
     """The process is stopped while its temporary folder is there, which a slow write makes certain."""
     code = (
-        "import signal, time, psfmatch_cli.io as io\n"
+        "import os, signal, time, psfmatch_cli.fitswrite as fitswrite\n"
         # A shell starts its background jobs, and so these tests may run, with SIGINT ignored.
         f"signal.signal({int(number)}, signal.SIG_DFL)\n"
-        "io.write_exposure = lambda path, *a, **k: (path.write_text('half'), print('go', flush=True), time.sleep(60))\n"
+        "fitswrite._write = lambda path, *a: (path.write_text('half'), os.write(1, b'go\\n'), time.sleep(5))\n"
         "from psfmatch_cli.cli import main; main()"
     )
     pair = [str(pair_folder / "template.fits"), str(pair_folder / "science.fits")]

@@ -330,7 +330,7 @@ def test_settings_come_from_all_sources_and_the_record_says_from_where(files, ps
         "kernel.kernel_size": (19, "option --kernel-size"),
         "detection.threshold_value": (8.0, "option --sigma"),
         "kernel.fit_for_background": (False, "option --no-fit-background"),
-        "threads": (1, "default"),
+        "threads": (load_settings().threads, "default"),
     }
     assert {key: (run[f"settings.{key}"], run[f"settingSources.{key}"]) for key in expected} == expected
     assert run["inputs.config.path"] == "a.toml"

@@ -14,7 +14,6 @@ from psfmatch_cli.difference import (
     sky_mask,
     variance_scale,
     with_detections,
-    with_variance_scaled,
 )
 from psfmatch_cli.exposure import DEFAULT_PLANES, Exposure, MaskedImage
 from psfmatch_cli.image_psf_match import ImagePsfMatchTask, SubtractExposuresResult
@@ -300,10 +299,23 @@ def test_sources_are_no_sky_unless_they_are_everywhere():
     np.testing.assert_array_equal(sky_mask(difference, science), expected)
 
 
+def test_the_width_of_a_large_sky_is_that_of_a_sample():
+    rng = np.random.default_rng(2)
+    sky = MaskedImage.from_arrays(1.2 * rng.normal(size=(2000, 2200)), variance=np.ones((2000, 2200)))
+    nothing = np.zeros(sky.shape, bool)
+    # A million values tell a robust width to 0.12 %.
+    assert robust_width(sky, nothing) == pytest.approx(1.2, rel=0.005)
+    # The sample would miss what little sky there is.
+    little = np.ones(sky.shape, bool)
+    little[1::2, 1::20] = False
+    assert robust_width(sky, little) == pytest.approx(1.2, rel=0.02)
+
+
 def test_detections_are_copied_without_the_unsearched_border():
     ones = np.ones((4, 5))
     science = MaskedImage.from_arrays(ones, variance=ones, planes={"NO_DATA": 0, "BAD": 1, "DETECTED": 2})
     science.mask[0, 0] = science.bits(["DETECTED", "BAD"])
+    before = science.mask.copy()
     searched = MaskedImage.from_arrays(ones, variance=ones)
     searched.mask[2, 2] = searched.bits(["DETECTED"])
     searched.mask[1, 3] = searched.bits(["DETECTED_NEGATIVE"])
@@ -314,14 +326,20 @@ def test_detections_are_copied_without_the_unsearched_border():
     assert np.argwhere(made.flagged(["BAD"])).tolist() == [[0, 0]]
     assert not made.flagged(["EDGE"]).any()
     assert with_detections(science, science) is science
+    np.testing.assert_array_equal(science.mask, before)
 
 
-def test_a_factor_of_one_changes_nothing():
-    ones = np.ones((4, 5))
-    image = MaskedImage.from_arrays(ones, variance=ones)
-    assert with_variance_scaled(image, 1.0) is image
-    np.testing.assert_array_equal(with_variance_scaled(image, 2.0).variance, 2 * image.variance)
-    np.testing.assert_array_equal(image.variance, ones)
+@pytest.mark.parametrize("forward", [True, False])
+def test_detections_are_those_of_the_search_without_its_border(forward):
+    template, science, _ = pair(forward)
+    science = marked(science, "DETECTED", [(9, 9)])
+    task = ImagePsfMatchTask(Settings(kernel=KernelConfig(kernel_size=2 * HALF + 1)))
+    made = task.subtract_exposures(template, science, convolve_template=forward).subtracted_exposure.masked_image
+    found = made.flagged(["DETECTED"])
+    # The search's own footprints, nothing of the old plane, which lay in its unsearched border.
+    assert found.any()
+    assert not found[9, 9]
+    assert not made.flagged(["EDGE"]).any()
 
 
 @pytest.mark.parametrize("forward", [True, False])

@@ -8,7 +8,7 @@ from astropy.wcs import WCS, DistortionLookupTable, Sip
 
 from psfmatch_cli.errors import OutputError, UsageError
 from psfmatch_cli.exposure import Exposure, MaskedImage
-from psfmatch_cli.fitswrite import append_cards, wcs_cards, write_exposure
+from psfmatch_cli.fitswrite import ExposureFile, append_cards, wcs_cards, write_exposure, write_exposures
 from psfmatch_cli.header_cards import copy_cards
 from psfmatch_cli.psf import gaussian_psf
 
@@ -180,3 +180,28 @@ def test_gz_and_fz_files_are_compressed(tmp_path):
     with fits.open(tmp_path / "a.fits.fz", disable_image_compression=True) as hdus:
         assert hdus[1].header["ZIMAGE"]
         assert hdus[1].header["ZCMPTYPE"] == "GZIP_2"
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_several_files_are_as_each_alone(tmp_path, threads):
+    header = fits.Header({"BUNIT": "adu"})
+    made = [exposure(wcs=tan_wcs(), header=header, fluxmag0=flux) for flux in (1.0, 2.0, 3.0)]
+    names = ["a.fits", "b.fits.gz", "c.fits.fz"]
+    filters = list(warnings.filters)
+    write_exposures(
+        [
+            ExposureFile(tmp_path / f"all-{name}", one, [("PMVERS", "1", "")])
+            for name, one in zip(names, made, strict=True)
+        ],
+        threads=threads,
+    )
+    assert warnings.filters == filters
+    for name, one in zip(names, made, strict=True):
+        write_exposure(tmp_path / name, one, cards=[("PMVERS", "1", "")])
+        with fits.open(tmp_path / name) as alone, fits.open(tmp_path / f"all-{name}") as together:
+            assert fits.FITSDiff(alone, together, ignore_keywords=["CHECKSUM", "DATASUM", "DATE"]).identical
+    with pytest.raises(OutputError, match=r"all-a\.fits"):
+        write_exposures([ExposureFile(tmp_path / "new.fits", made[0]), ExposureFile(tmp_path / "all-a.fits", made[1])])
+    with pytest.raises(UsageError, match=r"b\.txt"):
+        write_exposures([ExposureFile(tmp_path / "d.fits", made[0]), ExposureFile(tmp_path / "b.txt", made[1])])
+    assert not (tmp_path / "d.fits").exists()

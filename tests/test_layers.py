@@ -55,6 +55,7 @@ AIDS = {
     "keywords",
     "units",
     "asinh",
+    "overlap",
     "sdss",
     "zero_points",
     "psfex",

@@ -5,10 +5,13 @@ import pytest
 from astropy.wcs import WCS
 
 from psfmatch_cli.background import fit_background, subtract_background
+from psfmatch_cli.config import DetectionConfig
 from psfmatch_cli.detect import detect
 from psfmatch_cli.exposure import DEFAULT_PLANES, Exposure, MaskedImage
 from psfmatch_cli.flags import FLAG_PLANES
+from psfmatch_cli.measure import measure_sources
 from psfmatch_cli.psf import FWHM_PER_SIGMA, Psf
+from psfmatch_cli.search import search
 from psfmatch_cli.stamps import adaptive_moments, cut_stamps, measure_stamps, psf_trace
 from star_fields import add_star, flux_of_snr, grid_positions, moffat, noisy_exposure, star_field
 
@@ -252,6 +255,20 @@ def test_measuring_many_is_measuring_each():
         alone = measure_stamps(pixels, x[one], y[one], SIGMA, extent=extent[one], psf=None)
         for name, values in alone.items():
             np.testing.assert_allclose(together[name][one], values, rtol=1e-6)
+
+
+def test_without_shapes_the_other_columns_are_the_same():
+    exposure, *_ = star_field(30, FWHM, snr=(50, 500))
+    found = search(exposure, fit_background(exposure.masked_image), DetectionConfig(), psf_sigma=SIGMA)
+    full, brief = measure_sources(exposure, found), measure_sources(exposure, found, shapes=False)
+    assert set(brief.colnames) == set(full.colnames) - {
+        *("gauss_flux", "Ixx", "Iyy", "Ixy", "fwhm", "elongation", "size_extendedness", "half_light_radius"),
+        *("isolation", "flag_centroid", "flag_shape"),
+        *(name for name in full.colnames if name.startswith(tuple(FLAG_PLANES))),
+    }
+    for name in brief.colnames:
+        # Stamps of faint sources are cut larger for shapes: sums differ in their last digits.
+        np.testing.assert_allclose(brief[name], full[name], rtol=1e-5)
 
 
 # Isolation and flags

@@ -10,7 +10,7 @@ from psfmatch_cli.basis import NEARLY_EQUAL, BasisSpec
 from psfmatch_cli.candidates import CandidateSet, select_candidates
 from psfmatch_cli.config import KernelConfig
 from psfmatch_cli.exposure import Exposure, MaskedImage
-from psfmatch_cli.plan import Direction, Plan, better, directions, make_plan, sky_level
+from psfmatch_cli.plan import Direction, Plan, better, directions, make_plan, sky_level, worth_more
 from psfmatch_cli.settings import Settings
 
 SHAPE = (256, 256)
@@ -35,10 +35,10 @@ def chosen(pair: MadePair, settings: Settings, n: int | None = None) -> Candidat
     )
 
 
-def planned(pair: MadePair, forward: bool = True, n: int | None = None, **kernel) -> Plan:
+def planned(pair: MadePair, forward: bool = True, n: int | None = None, spec: BasisSpec = SPEC, **kernel) -> Plan:
     settings = Settings(kernel=KernelConfig(**kernel))
     candidates = chosen(pair, settings, n)
-    return make_plan(Direction(forward, "a test"), SPEC, candidates, pair.template, pair.science, settings)
+    return make_plan(Direction(forward, "a test"), spec, candidates, pair.template, pair.science, settings)
 
 
 @pytest.mark.parametrize("wanted", [True, False])
@@ -128,6 +128,15 @@ def test_plans_with_given_orders_are_compared_like_others():
     pair = MadePair(template, science, stars, known_kernel(0, SHAPE), plane(SHAPE, [0.0]), 0.5)
     forward, backward = (planned(pair, forward=way, spatial_kernel_order=0) for way in (True, False))
     assert better(backward, forward) is forward
+
+
+def test_a_richer_basis_is_worth_trying_where_bright_stars_show_more_than_noise(pair):
+    # One round Gaussian cannot make a lopsided kernel; the limits of residuals grow with what is usual.
+    plain = planned(pair, spec=BasisSpec(15, (1.0,), (0,)), single_kernel_clipping=False, kernel_sum_clipping=False)
+    exact = planned(pair)
+    assert worth_more(plain)
+    assert not worth_more(exact)
+    assert better(plain, exact) is exact
 
 
 def test_sky_level_ignores_what_is_no_number():

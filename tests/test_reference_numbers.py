@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from psfmatch_cli.basis import BasisSpec, KernelBasis, alard_lupton_basis
+from psfmatch_cli.design import convolve_stamps
 from psfmatch_cli.exposure import Box
 from psfmatch_cli.kernel import SpatialModel
-from psfmatch_cli.solve import NormalEquations, convolve_stamps, normal_equations, solve_each
+from psfmatch_cli.solve import NormalEquations, normal_equations, solve_each
 from psfmatch_cli.spatial import SpatialLayout, SpatialSystem, accumulate, solve_spatial
 from reference_data import data_folder
 

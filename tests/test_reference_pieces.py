@@ -5,9 +5,10 @@ import pytest
 from scipy.signal import fftconvolve
 
 from psfmatch_cli.basis import delta_function_basis
+from psfmatch_cli.design import convolve_stamps
 from psfmatch_cli.exposure import Box
 from psfmatch_cli.kernel import SpatialModel
-from psfmatch_cli.solve import NormalEquations, condition_number, convolve_stamps, normal_equations, solve_symmetric
+from psfmatch_cli.solve import NormalEquations, condition_number, normal_equations, solve_symmetric
 from psfmatch_cli.spatial import SpatialLayout
 
 #: Side of the kernel and its half.

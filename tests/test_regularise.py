@@ -7,6 +7,7 @@ from pydantic import ValidationError
 import reference_direct as direct
 from psfmatch_cli.basis import delta_function_basis
 from psfmatch_cli.config import KernelConfig
+from psfmatch_cli.design import convolve_stamps
 from psfmatch_cli.errors import FitError, UsageError
 from psfmatch_cli.regularise import (
     central_difference,
@@ -17,7 +18,7 @@ from psfmatch_cli.regularise import (
     scan_risks,
     scanned_strengths,
 )
-from psfmatch_cli.solve import convolve_stamps, normal_equations
+from psfmatch_cli.solve import normal_equations
 
 #: Sides of the table.
 SIDES = (3, 5, 21)

@@ -3,7 +3,8 @@ import pytest
 
 from psfmatch_cli.errors import InputError
 from psfmatch_cli.exposure import DEFAULT_PLANES
-from psfmatch_cli.repair import REPAIR_REACH, make_readable
+from psfmatch_cli.neighbours import REACH
+from psfmatch_cli.repair import make_readable, repair
 from sky_fields import make_exposure, plane
 
 SHAPE = (30, 40)
@@ -69,7 +70,7 @@ def test_only_the_rim_of_a_large_bad_area_is_replaced():
     mask[10:25, 10:25] = BIT["BAD"]
     readable = make_readable(make_exposure(ramp(), None, mask=mask))
     expected = np.zeros(SHAPE, bool)
-    expected[10 + REPAIR_REACH : 25 - REPAIR_REACH, 10 + REPAIR_REACH : 25 - REPAIR_REACH] = True
+    expected[10 + REACH : 25 - REACH, 10 + REACH : 25 - REACH] = True
     np.testing.assert_array_equal(readable.lost, expected)
 
 
@@ -77,3 +78,14 @@ def test_nothing_usable_is_an_error():
     mask = np.full(SHAPE, BIT["BAD"], np.int32)
     with pytest.raises(InputError, match=r"t\.fits has no usable pixel.*0 have no value.*1200 are BAD or CR"):
         make_readable(make_exposure(ramp(), None, mask=mask, name="t.fits"))
+
+
+def test_a_part_is_that_of_the_whole():
+    rng = np.random.default_rng(3)
+    image, mask = rng.normal(100, 5, SHAPE), np.zeros(SHAPE, np.int32)
+    for name in ("BAD", "CR", "SAT", "INTRP", "NO_DATA"):
+        mask[rng.random(SHAPE) < 0.1] |= BIT[name]
+    exposure = make_exposure(image, None, mask=mask)
+    whole, part = make_readable(exposure), repair(exposure, threads=2).part(slice(5, 25), slice(11, 40))
+    for name in ("image", "variance", "lost", "taint"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[5:25, 11:40])

@@ -78,8 +78,8 @@ def test_values_of_python_are_arguments():
 
 
 def test_nothing_but_what_is_given_counts(monkeypatch):
-    monkeypatch.setenv("PSFMATCH_THREADS", "3")
-    assert load_settings().threads == 1
+    monkeypatch.setenv("PSFMATCH_STRICT", "true")
+    assert not load_settings().strict
 
 
 def test_the_environment_may_name_the_file_and_a_given_one_wins(file):

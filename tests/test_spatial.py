@@ -7,11 +7,19 @@ from scipy.signal import fftconvolve
 import reference_direct as direct
 from made_pairs import box_of, convolved_truth, gaussian_stars, known_kernel, plane, small_basis, star_grid
 from psfmatch_cli.basis import BasisSpec, alard_lupton_basis
+from psfmatch_cli.design import convolve_stamps
 from psfmatch_cli.errors import FitError
 from psfmatch_cli.exposure import Box
 from psfmatch_cli.kernel import MatchingKernel, SpatialModel
-from psfmatch_cli.solve import NormalEquations, convolve_stamps, normal_equations
-from psfmatch_cli.spatial import SpatialLayout, SpatialSolution, SpatialSystem, accumulate, solve_spatial
+from psfmatch_cli.solve import NormalEquations, normal_equations
+from psfmatch_cli.spatial import (
+    SpatialLayout,
+    SpatialSolution,
+    SpatialSystem,
+    accumulate,
+    accumulate_noise,
+    solve_spatial,
+)
 
 SHAPE = (240, 280)
 
@@ -69,6 +77,38 @@ def test_blocks_equal_the_lifting_form(first, background_order, kind):
     # Rounding relative to the largest element.
     np.testing.assert_allclose(matrix, expected, atol=1e-12 * np.abs(expected).max(), rtol=0)
     np.testing.assert_allclose(vector, right, atol=1e-12 * np.abs(right).max(), rtol=0)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("background_order", [None, 1])
+def test_the_system_of_a_lower_order_is_a_part_of_that_of_a_higher_one(first, background_order):
+    rng = np.random.default_rng(8)
+    equations = random_equations(rng, 6, 4 + (background_order is not None))
+    x, y = rng.uniform(0, 280, 6), rng.uniform(0, 240, 6)
+    low, high = (layout(4, first=first, order=order, background_order=background_order) for order in (1, 3))
+    matrix, vector = accumulate(equations, x, y, high)
+    part = SpatialSystem(matrix, vector, 2 * matrix).at(high.places_of(low))
+    expected, right = accumulate(equations, x, y, low)
+    # The same sums, perhaps in another order.
+    np.testing.assert_allclose(part.matrix, expected, atol=1e-13 * np.abs(expected).max())
+    np.testing.assert_allclose(part.vector, right, atol=1e-13 * np.abs(right).max())
+    np.testing.assert_array_equal(part.noise, 2 * part.matrix)
+    np.testing.assert_array_equal(high.places_of(high), np.arange(high.n_parameters))
+
+
+@pytest.mark.parametrize("background_order", [None, 1])
+def test_noise_of_one_shape_sums_as_other_equations(background_order):
+    rng = np.random.default_rng(8)
+    root, bias = rng.normal(size=(4, 6)), rng.uniform(1, 3, 5)
+    products = root @ root.T
+    n = 4 + (background_order is not None)
+    matrix = np.zeros((5, n, n))
+    matrix[:, :4, :4] = bias[:, None, None] * products
+    x, y = rng.uniform(0, 280, 5), rng.uniform(0, 240, 5)
+    made = layout(4, order=2, background_order=background_order)
+    expected, _ = accumulate(NormalEquations(matrix, np.zeros((5, n)), np.ones(5), np.full(5, n)), x, y, made)
+    found = accumulate_noise(products, bias, x, y, made)
+    np.testing.assert_allclose(found, expected, atol=1e-13 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(

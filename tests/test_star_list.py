@@ -103,7 +103,7 @@ def test_empty_images_have_no_stars(shape, value):
     assert len(find_stars(pixels)) == 0
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e-6, 1e6, 1e30])
+@pytest.mark.parametrize("scale", [1e-30, 1e-6, 1e6, 1e9])
 def test_the_unit_does_not_matter(scale):
     exposure, x, y, _ = star_field(30, 3.0, side=300, snr=(100, 1000))
     stars = find_stars(MaskedImage.from_arrays(exposure.image.astype(float) * scale))

@@ -7,7 +7,7 @@ from made_pairs import box_of, plane
 from psfmatch_cli.errors import InputError
 from psfmatch_cli.exposure import MaskedImage
 from psfmatch_cli.kernel import BackgroundModel
-from psfmatch_cli.subtract import rescaled, subtract
+from psfmatch_cli.subtract import join_planes, less_background, rescaled, subtract
 
 SHAPE = (12, 17)
 
@@ -84,7 +84,33 @@ def test_the_inputs_are_unchanged():
 
 def test_rescaling_squares_the_factor_for_the_variance():
     one = masked_image(1)
-    made = rescaled(one, -0.8)
+    made = rescaled(one.copy(), -0.8, 1.5)
     np.testing.assert_allclose(made.image, -0.8 * one.image, rtol=1e-6)
-    np.testing.assert_allclose(made.variance, 0.64 * one.variance, rtol=1e-6)
+    np.testing.assert_allclose(made.variance, 0.64 * 1.5 * one.variance, rtol=1e-6)
     np.testing.assert_array_equal(made.mask, one.mask)
+
+
+def test_planes_are_joined_by_name_and_no_others():
+    one = MaskedImage.from_arrays(np.ones(SHAPE), variance=np.ones(SHAPE), planes={"NO_DATA": 0, "BAD": 1})
+    other = masked_image(1)
+    other.mask[1, 2] = other.bits(["DETECTED", "EDGE"])
+    other.mask[3, 4] = other.bits(["BAD"])
+    made = join_planes(one, other, ["DETECTED", "BAD"])
+    assert set(made.planes) == {"NO_DATA", "BAD", "DETECTED"}
+    for name, place in {"DETECTED": [1, 2], "BAD": [3, 4]}.items():
+        assert np.argwhere(made.flagged([name])).tolist() == [place]
+    assert np.count_nonzero(made.mask) == 2
+
+
+def test_a_background_is_taken_off():
+    one, background = masked_image(1), plane(SHAPE, [5.0, 1.0, -2.0], xy0=(3, -4))
+    made = less_background(one.copy(), background)
+    np.testing.assert_allclose(made.image, one.image - background.image(one.box), rtol=1e-6)
+
+
+def test_planes_of_the_target_can_be_left_out():
+    target, convolved = masked_image(1), masked_image(2)
+    target.mask[1, 1] = target.bits(["DETECTED", "SAT"])
+    made = subtract(target, convolved, zero(), without=["DETECTED"], threads=2)
+    assert not made.flagged(["DETECTED"]).any()
+    assert np.argwhere(made.flagged(["SAT"])).tolist() == [[1, 1]]

@@ -394,7 +394,7 @@ def test_the_template_is_not_changed():
 
 
 def test_threads_do_not_matter(monkeypatch):
-    monkeypatch.setattr("psfmatch_cli.warp_direct.BLOCK_PIXELS", 1000)
+    monkeypatch.setattr("psfmatch_cli.warp_direct.TILE", 20)
     template = make_exposure(smooth_field(), make_wcs(SHAPE), mask=plane(SHAPE, "CR", (10, 10)))
     science = blank(SHAPE, make_wcs(SHAPE, rotation=2.0))
     one, four = (warp(template, science, threads=n).exposure for n in (1, 4))

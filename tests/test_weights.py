@@ -8,10 +8,11 @@ import pytest
 import reference_direct as direct
 from made_pairs import known_kernel, make_pair, star_grid
 from made_pools import pool_of
-from made_stamps import BASIS, COEFFICIENTS, HALF, SIDE, fit, make_stamps
+from made_stamps import BASIS, COEFFICIENTS, HALF, SIDE, fit, left, make_stamps
 from psfmatch_cli.cutouts import Stamps
 from psfmatch_cli.fit import FitOptions, fit_stamps
-from psfmatch_cli.residuals import core_pixels, residual_pixels, residuals
+from psfmatch_cli.fitted import residual_pixels
+from psfmatch_cli.residuals import core_pixels
 
 INNER = np.s_[HALF:-HALF, HALF:-HALF]
 
@@ -104,7 +105,7 @@ def test_core_statistics_see_the_core_only():
     stamps.science[0, HALF, HALF] += 400.0
     fitted = fit(stamps)
     local = np.tile([*COEFFICIENTS, 0.0], (12, 1))
-    whole, core = residuals(fitted, local), residuals(fitted, local, 3)
+    whole, core = left(fitted, local), left(fitted, local, 3)
     pixels = residual_pixels(fitted, local)
     z = (pixels.residual / np.sqrt(pixels.variance))[0].reshape(19, 19)[6:13, 6:13].ravel()
     assert core.mean[0] == pytest.approx(z.mean(), abs=0.02)
@@ -123,7 +124,7 @@ def test_pixels_that_are_not_judged_are_fitted_all_the_same():
     spared = fit(replace(stamps, science_judged=science_judged))
     np.testing.assert_array_equal(spared.solutions, plain.solutions)
     assert spared.judged.sum() == plain.judged.sum() - 1
-    assert residuals(spared, spared.solutions).rms[0] < 0.3 * residuals(plain, plain.solutions).rms[0]
+    assert left(spared, spared.solutions).rms[0] < 0.3 * left(plain, plain.solutions).rms[0]
 
 
 def test_a_pixel_of_the_convolved_image_that_is_not_judged_takes_its_kernel_square_along():

@@ -112,7 +112,7 @@ def products_of(
 def write_products(run: Run, names: Mapping[str, Path], made: Matched) -> None:
     """Write all products that are wanted to their names."""
     from psfmatch_cli.cli.cards import history
-    from psfmatch_cli.io import write_exposure
+    from psfmatch_cli.fitswrite import ExposureFile, write_exposures
     from psfmatch_cli.kernel_io import save_kernel
     from psfmatch_cli.outputs import run_card
 
@@ -122,11 +122,15 @@ def write_products(run: Run, names: Mapping[str, Path], made: Matched) -> None:
     if "regions" in names:
         run.write_regions(names["regions"], result.kernel_cell_set, result.matched_exposure.xy0)
     lines = history(run.record.command, run.record.arguments, run.settings)
+    files = []
     for role, product in products_of(made, run.inputs, run.settings, run.outputs.get("difference")).items():
         if role in names:
-            write = save_kernel if role == "kernel" else write_exposure
-            cards = [*product.cards, run_card(run.record.id)]
-            write(names[role], product.content, cards=cards, history=[*lines, *product.history])
+            cards, told = [*product.cards, run_card(run.record.id)], [*lines, *product.history]
+            if role == "kernel":
+                save_kernel(names[role], product.content, cards=cards, history=told)
+            else:
+                files.append(ExposureFile(names[role], product.content, cards, told))
+    write_exposures(files, threads=run.settings.threads)
 
 
 def describe(made: Matched) -> str:

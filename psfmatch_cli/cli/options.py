@@ -372,7 +372,11 @@ common = chain(
         help="Print all settings as they would be used, as a settings file, and end.",
     ),
     setting_option(
-        "--threads", type=int, section="General", metavar="N", help="Threads of the heavy steps. [default: 1]"
+        "--threads",
+        type=int,
+        section="General",
+        metavar="N",
+        help="Threads at most; no other result comes of it. [default: the cores]",
     ),
     max_memory,
     option("--no-host", is_flag=True, section="General", help="Leave the computer's name out of the metadata."),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,15 @@ class Work:
             self.record.tasks = task.get_full_metadata()
 
     def _read_pair(self) -> tuple[Exposure, Exposure]:
-        return self.read("template"), self.read("science")
+        from psfmatch_cli.free_memory import release_freed
+        from psfmatch_cli.overlap import beside
+
+        with beside(self.settings.threads) as start:
+            imported = start(_import_libraries)
+            pair = self.read("template"), self.read("science")
+            imported()
+        release_freed()
+        return pair
 
     def _match_arguments(self) -> dict[str, Any]:
         """Arguments of the task's match methods after the two exposures."""
@@ -233,3 +242,9 @@ def psf_sigma(given: Mapping[str, Any]) -> float | None:
     if fwhm is not None and sigma is not None:
         raise UsageError("--psf-fwhm and --psf-sigma are the same thing; give one of them")
     return sigma if fwhm is None else fwhm / FWHM_PER_SIGMA
+
+
+def _import_libraries() -> None:
+    """Import what the match needs of libraries that do not depend on those that read files."""
+    for name in ("scipy.ndimage", "scipy.spatial", "scipy.fft", "sep"):
+        import_module(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pydantic import Field
 
 from psfmatch_cli.config.base import Group
@@ -12,10 +14,15 @@ from psfmatch_cli.config.subtraction import SubtractionConfig
 from psfmatch_cli.config.warp import WarpConfig
 
 
+def cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Settings(Group):
     """Every setting of psfmatch, by stage."""
 
-    threads: int = Field(1, ge=1, description="threads of the Fourier transforms")
+    threads: int = Field(default_factory=cores, ge=1, description="threads of all stages; left out: as many as cores")
     adapt: bool = Field(
         True,
         description="with too few candidates, detect again at a lower threshold, then lower the spatial order; off: an "
