@@ -100,9 +100,8 @@ def main(n_pairs: int = 100, most_jobs: int = len(os.sched_getaffinity(0))) -> N
         image_bytes = make_night(folder, n_pairs)
         unit, costs = machine_unit(), {}
         counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n < most_jobs] + [most_jobs]
-        print(
-            "| processes | units of CPU a pair | pairs a minute | speed-up | memory of a process |\n|---|---|---|---|---|"
-        )
+        print("| processes | units of CPU a pair | pairs a minute | speed-up | memory of a process |")
+        print("|---|---|---|---|---|")
         for n_jobs in counts:
             cost = costs[n_jobs] = run(folder, n_jobs)
             speed_up, rate = costs[1].wall / cost.wall, 60 * n_pairs / cost.wall
