@@ -46,6 +46,7 @@ _HOMES = {
     "Settings": "settings",
     "SourceList": "source_list",
     "TaskMetadata": "metadata",
+    "find_difference_sources": "diff_detect",
     "load_kernel": "kernel_io",
     "load_settings": "settings",
     "read_exposure": "io",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
+from psfmatch_cli.apply_kernel import apply_kernel
 from psfmatch_cli.basis_sets import record_basis
 from psfmatch_cli.candidates import CandidateSet
 from psfmatch_cli.copies import Likeness, check_copies
@@ -14,10 +15,12 @@ from psfmatch_cli.difference import Difference, build_difference, with_detection
 from psfmatch_cli.errors import BoxMismatchError, EmptySourceListError
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.free_memory import release_freed
+from psfmatch_cli.known_kernel import KnownKernel
 from psfmatch_cli.overlap import beside
 from psfmatch_cli.photometry import check_sum
 from psfmatch_cli.plan import directions
 from psfmatch_cli.psf_match import Attempt, Pair, PsfMatchTask
+from psfmatch_cli.quality_run import quality_of
 from psfmatch_cli.register import Registered, Widths, register, warn_of_deconvolution
 from psfmatch_cli.results import MatchExposuresResult, SubtractExposuresResult, matched_result, subtracted_result
 from psfmatch_cli.settings import Settings
@@ -124,6 +127,25 @@ class ImagePsfMatchTask(PsfMatchTask):
             with self.timer("matchMaskedImages"):
                 result, images = self._match(pair, convolve_template)
         return subtracted_result(pair.science, result, images)
+
+    @timed
+    def subtract_with_kernel(
+        self, template: Exposure, science: Exposure, known: KnownKernel, **options: Any
+    ) -> SubtractExposuresResult:
+        """Science minus template with a kernel and a background that are known already.
+
+        Parameters
+        ----------
+        template, science : Exposure
+            Unchanged.
+        known : KnownKernel
+        **options
+            And errors as of `psfmatch_cli.apply_kernel.apply_kernel`.
+        """
+        made = apply_kernel(known, template, science, self.config, **options)
+        for name, value in made.metadata.items():
+            self.metadata[name] = value
+        return made.result
 
     @timed
     def match_masked_images(
@@ -284,4 +306,5 @@ class ImagePsfMatchTask(PsfMatchTask):
             images = whitened(images, plan, fit, template, science, pair.registered.autocorrelation, self.config)
         sum_check = check_sum(fit.kernel.center_sum, *((template, science) if forward else (science, template)))
         adaptations = tuple(self.metadata.get_array("adaptations"))
-        return Findings(plan, fit, images, pair.widths, pair.registered, diagnosis, sum_check, adaptations)
+        quality = quality_of(plan, fit, images, science, pair.widths, sum_check, self.config)
+        return Findings(plan, fit, images, pair.widths, pair.registered, diagnosis, sum_check, adaptations, quality)

@@ -40,7 +40,7 @@ from psfmatch_cli.psf import Psf
 from psfmatch_cli.read_options import ReadOptions
 from psfmatch_cli.stated import file_facts, stated_fluxmag0, stated_psf, stated_quantities
 
-__all__ = ["ReadOptions", "read_exposure", "read_facts", "write_exposure"]
+__all__ = ["ReadOptions", "read_counts", "read_exposure", "read_facts", "write_exposure"]
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,23 @@ def read_exposure(path: str | Path, options: ReadOptions | None = None, *, role:
         name=source.name,
         facts=facts,
     )
+
+
+def read_counts(path: str | Path, options: ReadOptions | None = None, *, role: str = "exposure") -> Exposure:
+    """The counts that `read_exposure` would take, with the grid and the cards, but without mask, noise and PSF.
+
+    For pictures: nothing is measured, so that a large file is read in the time that its pixels take. Every pixel that
+    has counts has the variance 1. Parameters and errors are those of `read_exposure`.
+    """
+    options = options or ReadOptions()
+    source = _source(path, options)
+    with open_fits(source.path) as hdus:
+        opened = open_exposure(hdus, source, options, f"{role} {source.name}")
+        image = _counts(read_image(hdus, opened.planes.image, source.path), opened.asinh)
+    origin = origin_from_header(opened.cards.header) if opened.layout.ours else (0, 0)
+    masked = MaskedImage.from_arrays(image, variance=np.ones_like(image), xy0=origin)
+    header = exposure_cards(opened.cards.header, origin, options.zero_point is not None)
+    return Exposure(masked_image=masked, wcs=opened.wcs, header=header, name=source.name)
 
 
 @dataclass(frozen=True)

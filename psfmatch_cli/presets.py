@@ -36,7 +36,46 @@ class OwnSetting:
         return self.v23 if version == "v23" or self.head is SAME else self.head
 
 
+#: Settings of the search of a difference.
+DIFFERENCE_SOURCES = (
+    "threshold",
+    "polarity",
+    "aperture_radius",
+    "dipole_chi2",
+    "dipole_ratio",
+    "dipole_separation",
+)
 _BIN_WEIGHT = OwnSetting("upstream weights by the standard error", "error")
+
+#: Settings of the verdict on a difference.
+_QUALITY = (
+    "level",
+    "min_stars",
+    "sky_width_doubtful",
+    "sky_width_bad",
+    "star_residual_doubtful",
+    "star_residual_bad",
+    "cell_residual_doubtful",
+    "cell_residual_bad",
+    "spoiled_doubtful",
+    "spoiled_bad",
+    "flux_residual_doubtful",
+    "flux_residual_bad",
+    "ratio_mean_bad",
+    "ratio_std_bad",
+    "sky_mean_doubtful",
+    "sky_mean_bad",
+    "kernel_range_doubtful",
+    "kernel_range_bad",
+    "kernel_scatter_doubtful",
+    "kernel_shift_doubtful",
+    "autocorrelation_doubtful",
+    "calibration_doubtful",
+    "masked_doubtful",
+    "masked_bad",
+    "sources_doubtful",
+    "sources_bad",
+)
 
 #: Settings that upstream has no field for in every version, by key.
 OWN: dict[str, OwnSetting] = {
@@ -69,6 +108,11 @@ OWN: dict[str, OwnSetting] = {
     "subtraction.normalize": OwnSetting("upstream's difference is in science counts", "science"),
     "subtraction.scale_variance": OwnSetting("upstream did not in v23", False),
     "subtraction.decorrelate": OwnSetting("upstream has a task of its own for it", False, True),
+    **{
+        f"difference_sources.{name}": OwnSetting("upstream finds and measures the sources in tasks of their own")
+        for name in DIFFERENCE_SOURCES
+    },
+    **{f"quality.{name}": OwnSetting("does not change the difference") for name in _QUALITY},
 }
 
 

@@ -15,6 +15,7 @@ from psfmatch_cli.kernel import BackgroundModel, MatchingKernel
 from psfmatch_cli.photometry import with_scale_of, without_pedestals
 from psfmatch_cli.register import psf_of
 from psfmatch_cli.summary import Findings, summarise
+from psfmatch_cli.whitened import psf_model_of
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class SubtractExposuresResult(MatchExposuresResult):
     subtracted_exposure : Exposure
         Science minus template, whichever was convolved, on the photometric scale that `normalize` says. It is the
         science exposure (WCS, filter, header, calibration) with other pixels; on the template's scale the calibration
-        and the cards in counts are the template's. Its PSF is that of the exposure that was matched to.
+        and the cards in counts are the template's. Its PSF is that of the exposure that was matched to,
+        modelled on its stars where it came without one; where it was decorrelated, with the filter applied.
     """
 
     subtracted_exposure: Exposure
@@ -131,7 +133,10 @@ def matched_result(science: Exposure, findings: Findings) -> MatchExposuresResul
 
 def subtracted_result(science: Exposure, result: MatchExposuresResult, images: Difference) -> SubtractExposuresResult:
     """The match with its difference: the science exposure with other pixels, calibrated on the scale that they have."""
-    psf, header = images.psf or result.matched_exposure.psf, without_pedestals(science.header)
+    target = science if result.convolved == "template" else result.warped_exposure
+    # Fluxes of the difference are as good as its PSF: with a profile of the right width they are 10 to 20 % off.
+    psf = images.psf or psf_model_of(target) or result.matched_exposure.psf
+    header = without_pedestals(science.header)
     made = science.with_pixels(images.difference, psf=psf, header=header)
     if result.summary["normalize"] == "template":
         made = with_scale_of(made, result.warped_exposure)

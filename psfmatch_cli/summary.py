@@ -12,6 +12,8 @@ from psfmatch_cli.difference import Difference
 from psfmatch_cli.match import MatchResult
 from psfmatch_cli.photometry import SumCheck
 from psfmatch_cli.plan import Plan
+from psfmatch_cli.quality import Quality
+from psfmatch_cli.quality_items import metadata_items, summary_items
 from psfmatch_cli.register import Registered, Widths
 
 
@@ -30,6 +32,7 @@ class Findings:
     sum_check : SumCheck
     adaptations : tuple of str
         What was changed because candidates were few.
+    quality : Quality
     """
 
     plan: Plan
@@ -40,6 +43,7 @@ class Findings:
     diagnosis: Diagnosis
     sum_check: SumCheck
     adaptations: tuple[str, ...]
+    quality: Quality
 
 
 def summarise(findings: Findings) -> dict[str, Any]:
@@ -80,6 +84,7 @@ def summarise(findings: Findings) -> dict[str, Any]:
         "variance_scale": images.variance_scale,
         "masked_fraction": images.masked_fraction,
         "decorrelated": images.decorrelated,
+        **summary_items(findings.quality),
     }
 
 
@@ -126,6 +131,7 @@ def match_items(findings: Findings) -> dict[str, Any]:
         "decorrelated": images.decorrelated,
         "backgroundsSubtracted": plan.pool.config.use_afw_background,
         **fit.quality,
+        "quality": metadata_items(findings.quality),
     }
 
 

@@ -81,12 +81,13 @@ def test_defaults_in_the_help_are_those_of_the_settings(name):
         "strict": "no-strict",
         "allow_identical": "no-allow-identical",
         "decorrelate": "no-decorrelate",
+        "quality": "fast",
     }
     said["register"] = settings.warp.registration
     said["bad_planes"] = ",".join(settings.candidates.bad_mask_planes)
     said["mask_policy"] = policy = settings.candidates.mask_policy
     values = {"from": None, "auto": None, "fit": True, "10": 10.0, "the cores": settings.threads, policy: policy}
-    values |= {"science": "science", "adapt": True, "no-strict": False}
+    values |= {"science": "science", "fast": "fast", "adapt": True, "no-strict": False}
     values |= {"no-allow-identical": False, "no-decorrelate": False}
     for option in command_of(name).params:
         if option.name in SETTING_OF:
@@ -224,9 +225,9 @@ def test_the_installed_command_is_this_one():
 
 def test_every_imported_package_is_a_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    # Libraries for images without world coordinates and for clusters are extras, asked for where they are missing.
+    # Libraries for images without world coordinates, clusters and plots are extras, asked for where they are missing.
     extras = project["project"]["optional-dependencies"]
-    requirements = project["project"]["dependencies"] + extras["align"] + extras["cluster"]
+    requirements = project["project"]["dependencies"] + extras["align"] + extras["cluster"] + extras["plot"]
     declared = {requirement.partition(">=")[0] for requirement in requirements}
     imported = set()
     for path in (ROOT / "psfmatch_cli").rglob("*.py"):

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from doc_pages import GUIDE, ROOT, code, rows, sections
-from psfmatch_cli.cli.exits import HANGUP, INTERRUPTED, TERMINATED
+from psfmatch_cli.cli.exits import BAD_QUALITY, HANGUP, INTERRUPTED, TERMINATED
 from psfmatch_cli.errors import InputError, NoCandidatesError, UsageError
 
 PAGE = GUIDE / "reference" / "errors.rst"
@@ -46,4 +46,4 @@ def test_a_quoted_message_is_one_of_the_code(message, messages):
 def test_every_exit_status_is_there():
     statuses = {code(row[0])[0] for row in rows(TEXTS["Errors and exit statuses"])}
     kinds = {str(kind.exit_code) for kind in (InputError, UsageError, NoCandidatesError)}
-    assert statuses == {"0", *kinds, *map(str, (HANGUP, INTERRUPTED, TERMINATED))}
+    assert statuses == {"0", *kinds, *map(str, (BAD_QUALITY, HANGUP, INTERRUPTED, TERMINATED))}

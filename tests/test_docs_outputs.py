@@ -55,7 +55,10 @@ def folder(pair, tmp_path_factory):
     write_exposure(files[0], template)
     write_exposure(files[1], replace(pair.science, fluxmag0=1.25e9))
     more = ["--candidates", str(where / "fates.ecsv"), "--warped", str(where / "warped.fits")]
-    more += ["--decorrelate", "--score", str(where / "score.fits")]
+    more += ["--decorrelate", "--score", str(where / "score.fits"), "--diff-sources", str(where / "changes.ecsv")]
+    # More stars than there are, for the card that says why a difference is not good.
+    more += ["--quality", "full", "-c", "quality.min_stars=1000"]
+    saved = ["--use-kernel", str(where / "diff_kernel.fits"), *FWHMS]
     image = np.random.default_rng(1).normal(100.0, 5.0, (128, 128)).astype(np.float32)
     fits.writeto(where / "plain.fits", image)
     plain = ["--gain", "4", "--read-noise", "2", "--saturation", "2e4", "--psf-fwhm", "4"]
@@ -65,8 +68,11 @@ def folder(pair, tmp_path_factory):
     deltas += ["-c", "kernel.calculate_kernel_uncertainty=true"]
     for arguments in (
         ["subtract", *files, "-o", str(where / "diff.fits"), *FWHMS, *more],
+        ["subtract", *files, "-o", str(where / "saved.fits"), *saved],
         ["match", *files, "-o", str(where / "deltas.fits"), *FWHMS, *deltas],
-        ["detect", str(where / "diff.fits"), "-o", str(where / "found.ecsv")],
+        ["detect", files[1], "-o", str(where / "found.ecsv")],
+        ["detect", str(where / "diff.fits"), "-o", str(where / "changed.ecsv")],
+        ["measure", str(where / "diff.fits"), files[1], "--at-pixel", "60,70", "-o", str(where / "curve.ecsv")],
         ["candidates", *files, "-o", str(where / "candidates.ecsv"), *FWHMS],
         ["detect", str(where / "plain.fits"), "-o", str(where / "plain.ecsv"), *plain],
         ["demo", str(where / "demo"), "--size", "64"],
@@ -123,6 +129,13 @@ def test_columns(folder):
     deltas = read_table(f"{folder / 'deltas_kernel.fits'}[CANDIDATES]")
     assert set(found.colnames) == named("Columns of the table of sources")
     assert set(found.meta) == named("Cards of the table of sources") | named("detect") - {"n_sources"}
+    changes, changed = read_table(folder / "changes.ecsv"), read_table(folder / "changed.ecsv")
+    assert set(changes.colnames) == named("Columns of the table of difference sources")
+    assert changed.colnames == [
+        name for name in changes.colnames if not name.startswith(("template", "science", "near"))
+    ]
+    assert set(changed.meta) == named("Cards of the table of difference sources")
+    assert set(read_table(folder / "curve.ecsv").colnames) == named("Columns of a light curve")
     assert set(deltas.colnames) == named("Columns of the table of candidates")
     only_deltas = {"condition_number", "lambda", "lambda_relative"}
     assert set(fates.colnames) == named("Columns of the table of candidates") - only_deltas
@@ -139,7 +152,7 @@ def test_statuses_and_reasons():
 def test_items_of_the_record(folder):
     written = set.union(*(items(path) for path in folder.glob("*.json")))
     captions = ("The run", "The match, under the names of the upstream task where it has them", "The detection")
-    captions += (LOCAL_AND_SPATIAL, "Times and memory, of each task")
+    captions += ("The quality of the difference", LOCAL_AND_SPATIAL, "Times and memory, of each task")
     check(written, set.union(*map(named, captions)))
     statistics = {m[1] for name in written if (m := re.fullmatch(r"psfMatch\.KCDiffim(\w+?)_.*", name))}
     assert named("Statistics of a candidate") == statistics
@@ -147,11 +160,15 @@ def test_items_of_the_record(folder):
 
 
 def test_the_items_of_the_summary(folder):
-    check(summary(folder / "diff_metadata.json"), named("match and subtract"))
+    of_pairs = [summary(folder / f"{name}_metadata.json") for name in ("diff", "saved")]
+    check(set.union(*of_pairs), named("match and subtract"))
     check(summary(folder / "candidates_metadata.json"), named("candidates"))
     check(summary(folder / "found_metadata.json"), named("detect"))
+    check(summary(folder / "changed_metadata.json"), named("detect, on a difference"))
+    check(summary(folder / "curve_metadata.json"), named("measure"))
+    only_outside = {"score_width", "kernel_file", *named("detect, on a difference")}
     rows_of_info = fits.getdata(folder / "diff_kernel.fits", "INFO")["JSON"]
-    assert {name.partition(".")[0] for name in named("match and subtract")} - {"score_width"} == set(
+    assert {name.partition(".")[0] for name in named("match and subtract")} - only_outside == set(
         json.loads("\n".join(rows_of_info))
     )
 

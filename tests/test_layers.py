@@ -15,6 +15,7 @@ TYPES = {"errors", "exposure", "facts", "kernel", "psf", "config", "version", "m
 FILES = {
     "io",
     "kernel_io",
+    "kernel_files",
     "tables",
     "regions",
     "fitsfile",

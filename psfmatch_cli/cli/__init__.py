@@ -27,7 +27,19 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 #: Commands in the order of the help, each in the module of its name.
-COMMANDS = ("info", "detect", "candidates", "match", "subtract", "batch", "demo", "config")
+COMMANDS = (
+    "info",
+    "detect",
+    "candidates",
+    "match",
+    "subtract",
+    "batch",
+    "kernel",
+    "measure",
+    "report",
+    "demo",
+    "config",
+)
 
 
 class LazyGroup(click.Group):
@@ -52,6 +64,7 @@ Exit status:
   1    an input or output cannot be used
   2    wrong option or setting
   3    no usable kernel candidates, or no solution
+  4    the difference is bad, and --fail-on-quality was given
   130  interrupted (Ctrl-C); 129, 143: ended by SIGHUP, SIGTERM
 
 psfmatch COMMAND --help shows a line that runs.""",

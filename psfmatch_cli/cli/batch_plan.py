@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from psfmatch_cli.batch.job import Job, Outcome, failed
-from psfmatch_cli.cli import subtract
+from psfmatch_cli.cli import saved, subtract
 from psfmatch_cli.cli.batch_manifest import PAIR_COLUMNS, Row
 from psfmatch_cli.cli.exits import outcome
 from psfmatch_cli.cli.products import OFF
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from psfmatch_cli.cli.extensions import Extensions
 
 #: Products, whose names are made from that of the pair.
-PRODUCTS = ("matched", "score", "kernel", "candidates", "warped", "regions", "metadata")
+PRODUCTS = ("matched", "score", "diff_sources", "report", "kernel", "candidates", "warped", "regions", "metadata")
 #: Options that name files to read.
 _KINDS = ("mask", "variance", "noise", "weight", "psf")
-_FILES = ("config", "sources", *(f"{role}_{kind}" for role in ("template", "science") for kind in _KINDS))
+_FILES = ("config", "sources", "use_kernel", *(f"{role}_{kind}" for role in ("template", "science") for kind in _KINDS))
 #: Options of the batch, not of its pairs.
 _OF_BATCH = ("output", "overwrite", "all_extensions", "as_json", "metadata_flat", "verbose", "quiet", *PAIR_COLUMNS)
 
@@ -65,8 +65,8 @@ def given_tokens(context: click.Context) -> list[str]:
         value = context.params[name]
         if name in PRODUCTS and value != OFF and "{name}" not in value:
             raise UsageError(
-                f"--{name} {value}: each pair needs a name of its own; give {{name}} where that of the pair stands, "
-                f"such as --{name} '{{name}}_{name}.fits', or {OFF}"
+                f"{param.opts[0]} {value}: each pair needs a name of its own; give {{name}} where that of the pair stands, "
+                f"such as {param.opts[0]} '{{name}}_{name}.fits', or {OFF}"
             )
         tokens += _tokens(param, value)
     return tokens
@@ -201,6 +201,7 @@ def _job(
     name, output = _name_of(row, folder, label, several=several)
     words = [str(folder / word.replace("{name}", name)) if "{name}" in word else word for word in words]
     given = {**_parse(words, inputs, output), "extension": label, "overwrite": True}
+    saved.check_options(given)
     line = ("subtract", *words, "-o", str(output), "--", *(str(path) for path in inputs.values()))
     return Job(name, line, dict(inputs), subtract.outputs_of(output, given), given, settings_of(given))
 

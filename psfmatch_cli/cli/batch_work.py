@@ -61,11 +61,11 @@ def _subtract(job: Job) -> Outcome:
 
 def _make_products(run: Run) -> dict[str, Any]:
     """Do the work of ``psfmatch subtract`` and write its products; the summary."""
-    from psfmatch_cli.cli.matching import write_products
+    from psfmatch_cli.cli.subtract import write_all
 
     made = replace(run.work, reader=_templates.read).subtract()
     with run.writing(made.summary) as names:
-        write_products(run, names, made)
+        write_all(run, names, made)
     return made.summary
 
 

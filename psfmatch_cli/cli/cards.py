@@ -31,6 +31,7 @@ _SUMMARY = (
     ("PMFWHMT", "template_fwhm", "[pix] FWHM of the template"),
     ("PMFWHMS", "science_fwhm", "[pix] FWHM of the science image"),
     ("PMSKYW", "sky_width", "width of difference / noise on the sky"),
+    ("PMQUAL", "quality", "quality: good, doubtful or bad"),
 )
 #: The same for the template: card, header card or quantity, comment.
 _TEMPLATE = (
@@ -67,6 +68,8 @@ def match_cards(
     values: dict[str, Any] = {card: (known[item], comment) for card, item, comment in _SUMMARY if item in known}
     for n, coefficient in enumerate(result.background_model.coefficients, start=1):
         values[f"PMBG{n}"] = (float(coefficient), f"background coefficient {n}")
+    if result.summary["quality_reasons"]:
+        values["PMQWHY"] = ("; ".join(result.summary["quality_reasons"]), "")
     return [
         *provenance_cards(__version__, inputs, settings.model_dump(), values),
         *_template_cards(result.warped_exposure),

@@ -33,6 +33,10 @@ def command(exposure: Path, output: Path, **given: Any) -> int:
 
     The table has one row per source: position in 0-based pixels and, with a WCS, on the sky; flux, signal to
     noise ratio, FWHM, flags.
+
+    A difference made by psfmatch subtract is recognised by its header. On it sources of both signs are looked for,
+    with its PSF, from a significance of 5 unless --sigma says otherwise; the table has the columns of
+    subtract --diff-sources but for those of the template and the science image.
     """
     inputs = {"exposure": exposure}
     outputs = {"metadata": beside(output, given["metadata"], given["no_metadata"], "_metadata.json"), "sources": output}
@@ -46,8 +50,21 @@ def command(exposure: Path, output: Path, **given: Any) -> int:
     return 0
 
 
-def _told(found: Detection) -> tuple[Table, dict[str, Any], str]:
+def _told(found: Detection | Table) -> tuple[Table, dict[str, Any], str]:
     """Table and summary of the sources, and a line about them."""
+    if not hasattr(found, "sources"):
+        return _told_of_difference(found)
     n, metadata = len(found.sources), found.metadata
     how = f"threshold {metadata['threshold']:g} {metadata['thresholdType']}, PSF sigma {metadata['sigma']:.2f} px"
     return found.sources, {"n_sources": n, **metadata}, f"{n} sources ({how})"
+
+
+def _told_of_difference(found: Table) -> tuple[Table, dict[str, Any], str]:
+    from psfmatch_cli.diff_columns import source_counts
+
+    counts, meta = source_counts(found), found.meta
+    line = (
+        f"a difference: {counts['n_positive']} positive and {counts['n_negative']} negative sources "
+        f"(significance {meta['THRESHOLD']:g}, {meta['POLARITY']})"
+    )
+    return found, counts, line

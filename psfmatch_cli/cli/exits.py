@@ -8,6 +8,8 @@ from psfmatch_cli.cli.plain_text import one_line
 from psfmatch_cli.errors import PsfMatchError
 from psfmatch_cli.interrupts import Stopped, stopping_signal
 
+#: A difference is bad, and that was to be a failure.
+BAD_QUALITY = 4
 #: 128 and the number of the signal, as shells report it.
 HANGUP, INTERRUPTED, TERMINATED = 129, 130, 143
 

@@ -120,6 +120,8 @@ def _check_options(inputs: Mapping[str, Path], given: Mapping[str, Any]) -> None
                 )
     if given.get("regions") not in (None, OFF):
         raise UsageError("--regions are of one image, so they do not go with --all-extensions")
+    if given.get("report") not in (None, OFF):
+        raise UsageError("--report is of one image, so it does not go with --all-extensions")
 
 
 def _prefix(role: str) -> str:

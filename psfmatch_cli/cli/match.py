@@ -31,4 +31,4 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> int:
         with run.writing(made.summary) as names:
             matching.write_products(run, names, made)
         run.say(f"match: {matching.describe(made)} -> {output}")
-    return 0
+    return run.ending["exitCode"]

@@ -27,6 +27,7 @@ all_options = options.chain(
     options.product("warped", "Template on the science grid", "none"),
     options.regions,
     options.metadata,
+    options.quality,
     options.summary,
     options.sources,
     options.direction,
@@ -79,6 +80,7 @@ def products_of(
         Name of the file of the difference, if there is one.
     """
     from psfmatch_cli.cli.cards import adaptation_history, match_cards
+    from psfmatch_cli.image_kind import kind_card
     from psfmatch_cli.kernel_io import SavedKernel
     from psfmatch_cli.photometry import with_scale_of
 
@@ -103,7 +105,7 @@ def products_of(
     }
     lines = adaptation_history(result.summary["adaptations"])
     return {
-        role: Product(content, match_cards(result, inputs, settings, difference, photometry), lines)
+        role: Product(content, [*match_cards(result, inputs, settings, difference, photometry), kind_card(role)], lines)
         for role, (content, photometry) in products.items()
         if content is not None
     }
@@ -119,6 +121,8 @@ def write_products(run: Run, names: Mapping[str, Path], made: Matched) -> None:
     result = made.result
     if "candidates" in names:
         run.write_table(names["candidates"], result.kernel_cell_set.table)
+    if "difference sources" in names:
+        run.write_table(names["difference sources"], made.sources)
     if "regions" in names:
         run.write_regions(names["regions"], result.kernel_cell_set, result.matched_exposure.xy0)
     lines = history(run.record.command, run.record.arguments, run.settings)
@@ -136,12 +140,25 @@ def write_products(run: Run, names: Mapping[str, Path], made: Matched) -> None:
 def describe(made: Matched) -> str:
     """What a match found, in one line."""
     summary = made.result.summary
+    how = (
+        f"{summary['n_used']} of {summary['n_sources']} sources used"
+        if "n_used" in summary
+        else f"nothing fitted, {summary['kernel_file']} applied"
+    )
     return (
-        f"{summary['convolved']} convolved, {summary['n_used']} of {summary['n_sources']} sources used, "
+        f"{summary['convolved']} convolved, {how}, "
         f"kernel {summary['kernel_size']} px of order {summary['spatial_order']}, "
         f"sum {summary['kernel_sum']:.4f}{_expectation(summary)}, "
-        f"sky width {_sky_width(summary)}{_scaling(summary)}{_counts(made.result)}"
+        f"sky width {_sky_width(summary)}{_scaling(summary)}{_counts(made.result)}, "
+        f"quality: {_verdict(summary)}"
     )
+
+
+def _verdict(summary: Mapping[str, Any]) -> str:
+    """The verdict on the difference, with its reasons."""
+    from psfmatch_cli.quality_verdict import Verdict
+
+    return str(Verdict(summary["quality"], tuple(summary["quality_reasons"])))
 
 
 def _counts(result: MatchExposuresResult) -> str:

@@ -76,7 +76,7 @@ class PairFiles:
         from psfmatch_cli.mosaic_file import MosaicWriter
 
         self._run, self._names, self._stack = run, names, ExitStack()
-        self._tables: dict[str, Table] = {}
+        self._tables: dict[str, dict[str, Table]] = {"candidates": {}, "difference sources": {}}
         lines = history(run.record.command, run.record.arguments, run.settings)
         sources = {"kernel": None, "warped template": "template"}
         sources |= dict.fromkeys(("matched image", "difference", "score"), "science")
@@ -105,8 +105,9 @@ class PairFiles:
             product = products[role]
             add = writer.add_kernel if role == "kernel" else writer.add_exposure
             add(extension.chip, product.content, product.cards, product.history)
-        if "candidates" in self._names:
-            self._tables[extension.label] = made.result.kernel_cell_set.table
+        self._tables["candidates"][extension.label] = made.result.kernel_cell_set.table
+        if made.sources is not None:
+            self._tables["difference sources"][extension.label] = made.sources
         return describe(made)
 
     def finish(self, extensions: Table) -> None:
@@ -115,5 +116,6 @@ class PairFiles:
 
         for writer in self._writers.values():
             writer.finish(extensions)
-        if "candidates" in self._names:
-            self._run.write_table(self._names["candidates"], stack_tables(self._tables, "extension"))
+        for role, tables in self._tables.items():
+            if role in self._names:
+                self._run.write_table(self._names[role], stack_tables(tables, "extension"))

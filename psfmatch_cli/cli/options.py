@@ -33,6 +33,7 @@ SETTING_OF = {
     "allow_identical": "allow_identical",
     "mask_policy": "candidates.mask_policy",
     "register": "warp.registration",
+    "quality": "quality.level",
     "threads": "threads",
 }
 
@@ -179,6 +180,41 @@ sources = chain(
     ),
 )
 
+positions = chain(
+    option(
+        "--at",
+        multiple=True,
+        section="Positions",
+        metavar="RA,DEC",
+        help="A position on the sky: degrees, or hours and degrees such as 10:00:28.0,+02:12:21; repeatable.",
+    ),
+    option(
+        "--at-pixel",
+        multiple=True,
+        section="Positions",
+        metavar="X,Y",
+        help="A position on the pixels, from 0; repeatable. The same pixels in all images.",
+    ),
+    option(
+        "--sources",
+        section="Positions",
+        metavar="FILE",
+        help="Positions of a table (.fits, .ecsv, .csv) or of DS9 regions (.reg), read as those of subtract --sources.",
+    ),
+    option(
+        "--sources-columns",
+        section="Positions",
+        metavar="X,Y",
+        help="The two columns of --sources with the positions. [default: found by their names]",
+    ),
+    option(
+        "--sources-origin",
+        type=click.Choice(["0", "1"]),
+        section="Positions",
+        help="Number of the first pixel in pixel columns of --sources. [default: 0; 1 for FITS names such as X_IMAGE]",
+    ),
+)
+
 sigma = setting_option(
     "--sigma", type=float, section="Detection", metavar="NUMBER", help="Detection threshold. [default: 10, in sigma]"
 )
@@ -293,6 +329,22 @@ strict = setting_option(
     "--strict/--no-strict",
     section="Matching",
     help="End with exit status 3 where the fit is underconstrained or badly conditioned, or warn. [default: no-strict]",
+)
+
+quality = chain(
+    setting_option(
+        "--quality",
+        type=click.Choice(["fast", "full"]),
+        section="Output",
+        help="What the verdict on the difference (good, doubtful, bad) rests on: samples of sky and stars, or also a "
+        "count of the difference's sources. [default: fast]",
+    ),
+    option(
+        "--fail-on-quality",
+        is_flag=True,
+        section="Output",
+        help="End with exit status 4 where the difference is bad; all files are written and say so.",
+    ),
 )
 
 allow_identical = setting_option(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from psfmatch_cli.errors import OutputError
+from psfmatch_cli.errors import OutputError, UsageError
 from psfmatch_cli.provenance import is_failed_record
 
 if TYPE_CHECKING:
@@ -16,8 +16,11 @@ OFF = "none"
 
 #: Roles of products that are exposures, tables and regions; their file names need certain suffixes.
 EXPOSURES = ("matched image", "warped template", "difference", "score")
-TABLES = ("sources", "candidates")
+TABLES = ("sources", "candidates", "difference sources", "light curve")
 REGIONS = "regions"
+REPORT = "report"
+#: Suffixes of pages.
+PAGES = (".html", ".htm")
 
 
 def beside(main: Path, given: str | None, off: bool, suffix: str) -> Path | None:
@@ -82,6 +85,8 @@ def check(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path], over
             check_suffix(path)
         if role == REGIONS:
             check_region_suffix(path)
+        if role == REPORT and path.suffix.lower() not in PAGES:
+            raise UsageError(f"{path}: the name of a page must end in {' or '.join(PAGES)}")
 
 
 def transaction(outputs: Mapping[str, Path | None], overwrite: bool) -> Transaction:

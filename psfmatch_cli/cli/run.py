@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from psfmatch_cli.cli import products
 from psfmatch_cli.cli.console import reporting, say
-from psfmatch_cli.cli.exits import arguments, outcome
+from psfmatch_cli.cli.exits import BAD_QUALITY, arguments, outcome
 from psfmatch_cli.cli.memory_check import check_memory
 from psfmatch_cli.cli.options import SETTING_OF
 from psfmatch_cli.cli.plain_text import one_line
@@ -132,11 +132,20 @@ class Run:
         self._transaction = products.transaction(self.outputs, self.given["overwrite"])
         with self._transaction as names:
             yield names
+            self._judge()
             if "metadata" in names:
                 names["metadata"].write_text(self.record.document(self.ending).to_json(), "utf-8")
         path = self.outputs.get("metadata")
         if path is not None and is_failed_record(failure_path(path)):
             failure_path(path).unlink(missing_ok=True)
+
+    def _judge(self) -> None:
+        """Let a bad difference count as a failure, where that is wanted."""
+        made = [self.record.summary, *(extension.summary for extension in self.record.extensions.values())]
+        is_bad = any(summary.get("quality") == "bad" for summary in made)
+        if is_bad and self.given.get("fail_on_quality") and self.ending["exitCode"] == 0:
+            self.ending = {"status": "bad quality", "exitCode": BAD_QUALITY}
+            log.error("the quality of the difference is bad (--fail-on-quality)")
 
     def write_table(self, path: Path, table: Table) -> None:
         """Write a table with the cards that say how it was made."""
@@ -236,7 +245,7 @@ def _further_inputs(given: Mapping[str, Any], exposures: Mapping[str, Path]) -> 
     """Files besides the exposures that the options name, by role; the settings file may be the environment's."""
     from psfmatch_cli.setting_sources import settings_file
 
-    names = ["sources"]
+    names = ["sources", "use_kernel"]
     for role in exposures:
         names += [f"{role}_{kind}" if f"{role}_{kind}" in given else kind for kind in _FILES]
     files = {"config": settings_file(given["config"], os.environ)}

@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from psfmatch_cli.cli import matching, options
+from psfmatch_cli.cli import matching, options, saved
 from psfmatch_cli.cli.mosaics import match_extensions
 from psfmatch_cli.cli.products import beside
-from psfmatch_cli.cli.run import running
-from psfmatch_cli.cli.work import Work
+from psfmatch_cli.cli.reporting import write_report
+from psfmatch_cli.cli.run import Run, running
+from psfmatch_cli.cli.work import Matched, Work
 
 #: The options of the command besides -o.
 own_options = options.chain(
     options.product("matched", "Matched exposure, see psfmatch match", "OUTPUT_matched.fits beside it"),
     options.product("score", "Score image: flux of a point source at every pixel and its variance", "none"),
+    options.product("diff-sources", "Table of the sources of the difference (.fits, .ecsv, .csv)", "none"),
+    options.product("report", "Page with pictures of the difference and of how it was made (.html)", "none"),
     options.normalize,
     options.decorrelate,
+    saved.use_kernel,
     matching.all_options,
 )
 
@@ -34,10 +38,19 @@ def outputs_of(output: Path, given: Mapping[str, Any]) -> dict[str, Path | None]
     """
     return {
         **matching.further_products(output, given),
+        "difference sources": beside(output, given["diff_sources"], given["no_diff_sources"], ""),
         "score": beside(output, given["score"], given["no_score"], ""),
+        "report": beside(output, given["report"], given["no_report"], ""),
         "matched image": beside(output, given["matched"], given["no_matched"], "_matched.fits"),
         "difference": output,
     }
+
+
+def write_all(run: Run, names: Mapping[str, Path], made: Matched) -> None:
+    """Write all products that are wanted to their names."""
+    matching.write_products(run, names, made)
+    if "report" in names:
+        write_report(run, names["report"], made)
 
 
 @options.command("subtract", "psfmatch subtract template.fits science.fits -o diff.fits")
@@ -53,11 +66,12 @@ def command(template: Path, science: Path, output: Path, **given: Any) -> int:
     Its mask and variance planes cover both exposures.
     """
     inputs = {"template": template, "science": science}
+    saved.check_options(given)
     with running("subtract", given, inputs, outputs_of(output, given)) as run:
         if given["all_extensions"]:
             return match_extensions(run, Work.subtract)
         made = run.work.subtract()
         with run.writing(made.summary) as names:
-            matching.write_products(run, names, made)
+            write_all(run, names, made)
         run.say(f"subtract: {matching.describe(made)} -> {output}")
-    return 0
+    return run.ending["exitCode"]

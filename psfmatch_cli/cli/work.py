@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from psfmatch_cli.cli.products import is_wanted
 from psfmatch_cli.cli.reading import read_options
+from psfmatch_cli.cli.saved import subtract_with_kernel
 from psfmatch_cli.errors import UsageError
 from psfmatch_cli.provenance import WorkRecord
 
@@ -41,15 +42,25 @@ class Matched:
         With a difference if it is a `SubtractExposuresResult`.
     score : Score or None
         Its score image, if one was wanted.
+    sources : Table or None
+        Sources of its difference, if they were wanted.
+    science : Exposure or None
+        The science exposure, if a report is wanted, which shows it.
     """
 
     result: MatchExposuresResult
     score: Score | None = None
+    sources: Table | None = None
+    science: Exposure | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
         """What was found and chosen, by name."""
         more = {} if self.score is None else {"score_width": self.score.sky_width}
+        if self.sources is not None:
+            from psfmatch_cli.diff_columns import source_counts
+
+            more |= source_counts(self.sources)
         return {**self.result.summary, **more}
 
 
@@ -60,7 +71,7 @@ class Work:
     Parameters
     ----------
     inputs : mapping of str to Path
-        Files by role: "template" and "science", or "exposure"; an HDU in brackets if need be.
+        Files by role: "template" and "science", or "exposure", or "image 1" and so on; an HDU in brackets if need be.
     given : mapping
         Values of the options of the command, by their names in Python.
     settings : Settings
@@ -80,18 +91,28 @@ class Work:
     reader: Callable[..., Exposure] | None = None
 
     def subtract(self) -> Matched:
-        """The difference of the pair, and its score image where one is wanted.
+        """The difference of the pair, and its score image and the table of its sources where they are wanted.
 
-        Errors are those of `ImagePsfMatchTask.subtract_exposures`, `psfmatch_cli.score.score_exposure` and `read`.
+        Errors are those of `ImagePsfMatchTask.subtract_exposures`, `psfmatch_cli.score.score_exposure`,
+        `psfmatch_cli.diff_context.sources_of_pair` and `read`.
         """
         with self._task() as task:
             template, science = self._read_pair()
+            shown = science if is_wanted(self.given, "report") else None
+            if self.given.get("use_kernel") is not None:
+                result = subtract_with_kernel(task, template, science, self.given, self._match_arguments())
+                return Matched(result, science=shown)
             result = task.subtract_exposures(template, science, **self._match_arguments())
-            if not is_wanted(self.given, "score"):
-                return Matched(result)
-            from psfmatch_cli.score import score_exposure
+            score = sources = None
+            if is_wanted(self.given, "score"):
+                from psfmatch_cli.score import score_exposure
 
-            return Matched(result, score_exposure(science, result, self.settings))
+                score = score_exposure(science, result, self.settings)
+            if is_wanted(self.given, "diff_sources"):
+                from psfmatch_cli.diff_context import sources_of_pair
+
+                sources = sources_of_pair(result, science, self.settings)
+            return Matched(result, score, sources, shown)
 
     def match(self) -> Matched:
         """The pair matched; errors as `ImagePsfMatchTask.match_exposures` and `read`."""
@@ -104,10 +125,20 @@ class Work:
             template, science = self._read_pair()
             return task.find_candidates(template, science, **self._match_arguments()), science.xy0
 
-    def detect(self) -> Detection:
-        """The sources of the one exposure."""
+    def detect(self) -> Detection | Table:
+        """The sources of the one exposure: of a difference, the table that `find_difference_sources` makes.
+
+        Raises
+        ------
+        UsageError
+            If options are given that are not for a difference, and it is one.
+        """
+        from psfmatch_cli.image_kind import is_difference
+
         with self._task() as task:
             image = self.read("exposure")
+            if is_difference(image):
+                return self._detect_on_difference(image)
             return task.get_select_sources(image, do_smooth=self.given["smooth"], psf_sigma=psf_sigma(self.given))
 
     def read(self, role: str) -> Exposure:
@@ -123,11 +154,27 @@ class Work:
         from psfmatch_cli.io import read_exposure
         from psfmatch_cli.outputs import check_distinct
 
-        options = read_options(self.given, "" if role == "exposure" else role)
+        options = read_options(self.given, role if role in ("template", "science") else "")
         exposure = (self.reader or read_exposure)(self.inputs[role], options, role=role)
         self.record.add_reading(role, exposure)
         check_distinct(self.outputs, exposure.facts.files.values())
         return exposure
+
+    def _detect_on_difference(self, image: Exposure) -> Table:
+        from psfmatch_cli.diff_detect import find_difference_sources
+
+        for name in ("psf_fwhm", "psf_sigma"):
+            if self.given[name] is not None:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is for the search of an exposure; on a difference the PSF itself is "
+                    "used: give it with --psf"
+                )
+        if not self.given["smooth"]:
+            raise UsageError("--no-smooth is for the search of an exposure; a difference is searched with its PSF")
+        config = self.settings.difference_sources
+        if self.given["sigma"] is not None:
+            config = config.model_copy(update={"threshold": self.settings.detection.threshold_value})
+        return find_difference_sources(image, config)
 
     @contextmanager
     def _task(self) -> Iterator[ImagePsfMatchTask]:

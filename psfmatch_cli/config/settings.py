@@ -9,7 +9,9 @@ from pydantic import Field
 from psfmatch_cli.config.base import Group
 from psfmatch_cli.config.candidates import CandidateConfig
 from psfmatch_cli.config.detection import DetectionConfig
+from psfmatch_cli.config.difference_sources import DifferenceSourceConfig
 from psfmatch_cli.config.kernel import KernelConfig
+from psfmatch_cli.config.quality import QualityConfig
 from psfmatch_cli.config.subtraction import SubtractionConfig
 from psfmatch_cli.config.warp import WarpConfig
 
@@ -37,3 +39,5 @@ class Settings(Group):
     candidates: CandidateConfig = CandidateConfig()
     kernel: KernelConfig = KernelConfig()
     subtraction: SubtractionConfig = SubtractionConfig()
+    difference_sources: DifferenceSourceConfig = DifferenceSourceConfig()
+    quality: QualityConfig = QualityConfig()
