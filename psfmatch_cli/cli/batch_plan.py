@@ -65,7 +65,7 @@ def given_tokens(context: click.Context) -> list[str]:
         value = context.params[name]
         if name in PRODUCTS and value != OFF and "{name}" not in value:
             raise UsageError(
-                f"{param.opts[0]} {value}: each pair needs a name of its own; give {{name}} where that of the pair stands, "
+                f"{param.opts[0]} {value}: each pair needs a name of its own; give {{name}} for that of the pair, "
                 f"such as {param.opts[0]} '{{name}}_{name}.fits', or {OFF}"
             )
         tokens += _tokens(param, value)
