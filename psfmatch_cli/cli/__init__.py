@@ -27,7 +27,19 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 #: Commands in the order of the help, each in the module of its name.
-COMMANDS = ("info", "detect", "candidates", "match", "subtract", "kernel", "measure", "report", "demo", "config")
+COMMANDS = (
+    "info",
+    "detect",
+    "candidates",
+    "match",
+    "subtract",
+    "batch",
+    "kernel",
+    "measure",
+    "report",
+    "demo",
+    "config",
+)
 
 
 class LazyGroup(click.Group):
