@@ -15,7 +15,9 @@ def steps(work: stages.Work) -> dict[str, Callable[[], Any]]:
     pair, plan, fit = work.pair, work.plan, work.fit
     template, correlation = pair.registered.exposure, pair.registered.autocorrelation
     return {
-        "difference": lambda: build_difference(plan, fit, template, pair.science, correlation, work.settings),
+        "difference": lambda: build_difference(
+            plan, fit, template, pair.science, pair.marked.masked_image, correlation, work.settings
+        ),
     }
 
 

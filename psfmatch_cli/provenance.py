@@ -145,6 +145,10 @@ class RunRecord(WorkRecord):
             if role not in self._inputs:
                 self.add_input(role, path)
 
+    def inputs(self) -> dict[str, dict[str, Any]]:
+        """What `describe_file` says of each input so far, by role."""
+        return {role: future.result() for role, future in self._inputs.items()}
+
     def document(self, outcome: Mapping[str, Any]) -> TaskMetadata:
         """The whole JSON document.
 
@@ -165,7 +169,7 @@ class RunRecord(WorkRecord):
                 "arguments": self.arguments,
                 "startedUtc": self.started.replace(tzinfo=None).isoformat(timespec="microseconds"),
                 "wallSeconds": time.monotonic() - self._clock,
-                "inputs": {role: future.result() for role, future in self._inputs.items()},
+                "inputs": self.inputs(),
                 "outputs": self.outputs,
                 "settings": self.settings.model_dump() if self.settings else {},
                 "settingSources": self.setting_sources,

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import re
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -77,7 +77,7 @@ def make_stage(folder: Path) -> Stage:
         made = Stage(path, descriptor)
         try:
             try_lock(descriptor)
-            os.write(descriptor, socket.gethostname().encode())
+            os.write(descriptor, platform.node().encode())
             made.new.mkdir()
             made.old.mkdir()
         except BaseException:
@@ -171,7 +171,7 @@ def _is_dead(descriptor: int, path: Path) -> bool:
     try:
         if not try_lock(descriptor):
             return False
-        here = os.read(descriptor, 256) in (socket.gethostname().encode(), b"")
+        here = os.read(descriptor, 256) in (platform.node().encode(), b"")
     except OSError as error:
         log.debug("%s: not looked after: %s", path, error)
         return False

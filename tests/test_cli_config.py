@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_read_is_exit_1(psfmatch, tmp_path):
     ended = psfmatch("config", "validate", "a.toml", "b.toml", "missing.toml")
     assert ended.status == 1
     assert "b.toml: the settings file b.toml is not TOML" in ended.out
-    assert "missing.toml: cannot read the settings file missing.toml: No such file" in ended.out
+    assert "missing.toml: missing.toml: no such file" in ended.out
     assert "3 of 3 settings files" in ended.err
 
 

@@ -225,9 +225,9 @@ def test_the_installed_command_is_this_one():
 
 def test_every_imported_package_is_a_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    # The libraries for images without world coordinates and for plots are extras, asked for by name where missing.
-    requirements = project["project"]["dependencies"] + project["project"]["optional-dependencies"]["align"]
-    requirements += project["project"]["optional-dependencies"]["plot"]
+    # Libraries for images without world coordinates, clusters and plots are extras, asked for where they are missing.
+    extras = project["project"]["optional-dependencies"]
+    requirements = project["project"]["dependencies"] + extras["align"] + extras["cluster"] + extras["plot"]
     declared = {requirement.partition(">=")[0] for requirement in requirements}
     imported = set()
     for path in (ROOT / "psfmatch_cli").rglob("*.py"):

@@ -1,6 +1,7 @@
 """--all-extensions: every chip of two files, in one file each; the pixels are those of runs on single extensions."""
 
 import json
+import signal
 import weakref
 from pathlib import Path
 
@@ -60,9 +61,9 @@ def decam_trio(folder, exposures, number):
     return paths["i"]
 
 
-def flat(exposure):
+def flat(exposure, seed):
     """The exposure with nothing in it but its noise: there is no candidate."""
-    noise = np.random.default_rng(5).normal(size=exposure.shape) * np.sqrt(exposure.variance) + 1000
+    noise = np.random.default_rng(seed).normal(size=exposure.shape) * np.sqrt(exposure.variance) + 1000
     return exposure.with_pixels(
         type(exposure.masked_image)(**{**vars(exposure.masked_image), "image": noise.astype("f4")})
     )
@@ -99,14 +100,26 @@ def test_every_chip_is_that_of_a_run_on_its_extension(folder, psfmatch):
     template, science = files(folder)
     for name in ("N4", "S29"):
         single = psfmatch("subtract", f"{template}[{name}]", f"{science}[{name}]", "-o", f"{name}.fits", *FAST)
-        assert (single.status, single.err) == (0, "")
+        assert single.status == 0
         for product in ("", "_matched"):
             of_mosaic = read_exposure(f"{folder / f'diff{product}.fits'}[{name}]")
             alone = read_exposure(f"{name}{product}.fits")
             for plane in PLANES:
                 np.testing.assert_array_equal(getattr(of_mosaic, plane), getattr(alone, plane), err_msg=name + product)
             np.testing.assert_array_equal(of_mosaic.psf.image, alone.psf.image)
-            own = ("DATE", "DIFFIM", "PMFORMAT", "PMFVERS", "HISTORY", "EXTNAME", "CHECKSUM", "DATASUM", "COMMENT", "")
+            own = (
+                "DATE",
+                "PMRUN",
+                "DIFFIM",
+                "PMFORMAT",
+                "PMFVERS",
+                "HISTORY",
+                "EXTNAME",
+                "CHECKSUM",
+                "DATASUM",
+                "COMMENT",
+                "",
+            )
             for card in set(alone.header) - set(own):
                 assert of_mosaic.header[card] == alone.header[card], card
         saved, alone = load_kernel(f"{folder / 'diff_kernel.fits'}[{name}]"), load_kernel(f"{name}_kernel.fits")
@@ -219,7 +232,7 @@ def test_an_interrupted_run_leaves_only_its_record(failing, psfmatch, tmp_path, 
 
     def interrupt(work):
         if done:
-            raise Stopped(INTERRUPTED, "interrupted")
+            raise Stopped(signal.SIGINT)
         done.append(match(work))
         return done[0]
 
@@ -256,7 +269,7 @@ def failing(pairs, tmp_path_factory):
         hdus = [primary(EXPTIME=30.0)]
         for name, pair in pairs.items():
             exposure = getattr(pair, role)
-            pixels = {"N4": exposure, "S29": flat(exposure), "N9": exposure}[name].image.copy()
+            pixels = {"N4": exposure, "S29": flat(exposure, len(role)), "N9": exposure}[name].image.copy()
             if name == "N9" and role == "science":
                 pixels[:] = np.nan
             hdus.append(extension(pixels, name, GAIN=2.0))

@@ -47,7 +47,7 @@ def test_other_forms_are_refused(texts, message):
     ("values", "message"),
     [
         ({"science_keyword": ("colour=A",)}, "options of the science exposure: unknown quantity 'colour'"),
-        ({"science_layout": "hubble"}, "unknown layout 'hubble'; known are lsst, jwst"),
+        ({"science_layout": "hubble"}, "unknown layout 'hubble'; known are mosaic, lsst"),
         ({"science_exposure_time": -1.0}, "exposure_time must be a positive number"),
     ],
 )

@@ -75,7 +75,8 @@ def test_every_command_stands_in_the_readme_and_in_the_start_of_the_guide():
 def test_every_option_that_a_page_names_exists(page, psfmatch):
     names = [[name] for name in cli.COMMANDS] + [["config", name] for name in config.command.commands]
     helps = "".join(psfmatch(*name, "--help").out for name in names)
-    known = {"--help", "--version", *re.findall(r"--[a-z][a-z-]+", helps)}
+    of_dask = {"--nthreads", "--nworkers", "--memory-limit"}
+    known = {"--help", "--version", *of_dask, *re.findall(r"--[a-z][a-z-]+", helps)}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+[a-z]", page.read_text()))
     assert named <= known
 

@@ -45,6 +45,11 @@ FILES = {
     "staging",
     "publish",
     "transaction",
+    "batch",
+    "batch/cluster",
+    "batch/journal",
+    "batch/pool",
+    "batch/resume",
 }
 #: What headers and arrays mean, and what makes up for what a file lacks.
 AIDS = {

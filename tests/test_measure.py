@@ -214,7 +214,7 @@ def test_the_size_of_a_psf_is_that_of_its_moments_or_of_its_sigma():
     psf = Psf.from_image(np.exp(-0.5 * (u**2 / 4 + u[:, None] ** 2 / 2.25)))
     assert psf_trace(psf, 1.7) == pytest.approx(6.25, rel=1e-3)  # the tolerance of the iteration
     assert psf_trace(None, 1.7) == 2 * 1.7**2
-    cut = Psf.from_image(np.ones((3, 3)))
+    cut = Psf(np.full((3, 3), 1 / 9))
     assert psf_trace(cut, 1.7) == 2 * 1.7**2
 
 

@@ -25,7 +25,7 @@ def test_the_file_of_the_noise_and_its_kind(kind):
         ({"zero_point": float("nan")}, "zero_point must be a magnitude from -50 to 100, got nan"),
         ({"zero_point": 1e4}, "zero_point must be a magnitude"),
         ({"exposure_time": 0.0}, "exposure_time must be a positive number"),
-        ({"layout": "auto"}, "unknown layout 'auto'; known are lsst, "),
+        ({"layout": "auto"}, "unknown layout 'auto'; known are mosaic, lsst, "),
         ({"keywords": {"colour": "A"}}, "unknown quantity 'colour'; cards can be named for gain, "),
         ({"noise": "a", "weight": "b"}, "noise and weight exclude each other"),
         ({"fwhm": 3.0, "psf": "b"}, "fwhm and psf exclude each other"),

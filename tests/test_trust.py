@@ -39,15 +39,24 @@ FORBIDDEN_MODULES = {
 }
 FORBIDDEN_MODULES |= {"subprocess", "pty", "code", "runpy", "socket", "ssl", "http", "urllib", "requests", "ftplib"}
 FORBIDDEN_MODULES |= {"xml", "xmlrpc", "lxml", "telnetlib", "smtplib", "asyncio", "webbrowser"}
+#: One call of the C library that takes no argument of ours: malloc_trim(0).
+ALLOWED = {"free_memory.py": {"ctypes"}}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "breakpoint", "input"}
 FORBIDDEN_CALLS |= {f"os.{name}" for name in dir(os) if name.startswith(("exec", "spawn", "posix_spawn", "fork"))}
 FORBIDDEN_CALLS |= {"os.system", "os.popen", "np.load", "np.fromfile", "np.memmap", "np.genfromtxt"}
 #: Where files are opened; every other module is given what they hold.
 OPENERS = {
-    "fits.open": {"fitsfile.py"},
-    "open": {"fitsfile.py"},
+    "fits.open": set(),
+    "open": {"fitsfile.py", "unpack.py", "outputs.py"},
     "Table.read": {"tables.py"},
-    "read_text": {"setting_sources.py", "regions.py", "provenance.py"},
+    "read_text": {
+        "setting_sources.py",
+        "regions.py",
+        "provenance.py",
+        "cli/report_files.py",
+        "publish.py",
+        "memory.py",
+    },
 }
 
 
@@ -77,7 +86,7 @@ def faults(tree):
 
 @pytest.mark.parametrize("name", sorted(TREES))
 def test_no_module_runs_what_it_reads(name):
-    assert faults(TREES[name]) == set()
+    assert faults(TREES[name]) == ALLOWED.get(name, set())
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ COMMANDS = (
     "candidates",
     "match",
     "subtract",
+    "batch",
     "kernel",
     "measure",
     "fakes",

@@ -54,9 +54,10 @@ def show(names: tuple[str, ...], changed: bool, as_json: bool, **given: Any) -> 
 
 
 @command.command("dump", cls=options.SectionedCommand, epilog="\b\nExample:\n  psfmatch config dump --preset v23")
+@options.option("--json", "as_json", is_flag=True, section="Output", help="Print JSON for scripts.")
 @options.settings
 @options.debugging
-def dump(**given: Any) -> None:
+def dump(as_json: bool, **given: Any) -> None:
     """Print a settings file with all settings.
 
     The values are those that a command with the same options would use; comments tell what each setting means.
@@ -64,28 +65,39 @@ def dump(**given: Any) -> None:
     from psfmatch_cli.cli.run import settings_of
     from psfmatch_cli.settings import to_toml
 
-    say(to_toml(settings_of(given).settings), nl=False)
+    settings = settings_of(given).settings
+    if as_json:
+        say(json.dumps(settings.model_dump(mode="json"), indent=2))
+    else:
+        say(to_toml(settings), nl=False)
 
 
 @command.command("validate", cls=options.SectionedCommand, epilog="\b\nExample:\n  psfmatch config validate my.toml")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@options.option("--json", "as_json", is_flag=True, section="Output", help="Print JSON: what is wrong with each file.")
 @options.debugging
-def validate(files: tuple[Path, ...]) -> None:
+def validate(files: tuple[Path, ...], as_json: bool) -> None:
     """Check settings files and list all that is wrong.
 
     Each file is checked by itself. The exit status is 0 if all can be used, 1 if one cannot be read, else 2.
     """
     from psfmatch_cli.settings import complaints_of_file
 
-    n_refused, unreadable = 0, False
+    complaints: dict[str, list[str]] = {}
+    unreadable = False
     for file in files:
         try:
-            lines = complaints_of_file(file)
+            complaints[str(file)] = complaints_of_file(file)
         except InputError as error:
-            lines, unreadable = [str(error)], True
-        n_refused += bool(lines)
-        for line in lines or ["ok"]:
-            say(one_line(f"{file}: {line}"))
+            complaints[str(file)], unreadable = [str(error)], True
+        if not as_json:
+            for line in complaints[str(file)] or ["ok"]:
+                say(one_line(f"{file}: {line}"))
+    if as_json:
+        from psfmatch_cli.strict_json import to_json
+
+        say(to_json(complaints, indent=2))
+    n_refused = sum(bool(lines) for lines in complaints.values())
     if n_refused:
         kind = InputError if unreadable else UsageError
         raise kind(f"{n_refused} of {len(files)} settings files cannot be used")

@@ -69,18 +69,18 @@ def level_of(verbose: int, quiet: int) -> int:
 
 
 @contextmanager
-def reporting(verbose: int, quiet: int, messages: list[str]) -> Iterator[None]:
+def reporting(verbose: int, quiet: int, messages: list[str], *, progress: bool = True) -> Iterator[None]:
     """Show log lines and Python warnings of a block on stderr and collect the warnings in `messages`.
 
-    Where stderr is a terminal and no lines are asked for, one line shows what is being done.
+    Where stderr is a terminal and no lines are asked for, one line shows what is being done, if `progress` says so.
     """
     level = level_of(verbose, quiet)
     with ExitStack() as stack:
         lines: logging.Handler = logging.StreamHandler(sys.stderr)
         handlers = [lines, Collector(messages)]
-        if level == logging.WARNING and sys.stderr is not None and sys.stderr.isatty():
-            lines, progress = stack.enter_context(_terminal())
-            handlers = [lines, progress, handlers[1]]
+        if progress and level == logging.WARNING and sys.stderr is not None and sys.stderr.isatty():
+            lines, status = stack.enter_context(_terminal())
+            handlers = [lines, status, handlers[1]]
         lines.setFormatter(LineFormatter())
         lines.setLevel(level)
         stack.enter_context(_python_warnings())

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     help="Seed of all that is random. [default: 1]",
 )
 @options.option("--overwrite", is_flag=True, section="Output", help="Replace output files that exist.")
+@options.option("--json", "as_json", is_flag=True, section="Output", help="Print what was made as JSON.")
 @options.reporting
-def command(folder: Path, size: int, seed: int, overwrite: bool, **given: int) -> None:
+def command(folder: Path, size: int, seed: int, overwrite: bool, as_json: bool, **given: int) -> None:
     """Write a simulated pair of images into FOLDER, and what is true about it.
 
     FOLDER is made if it does not exist; its default name is demo. Three files are written: template.fits,
@@ -52,7 +53,15 @@ def command(folder: Path, size: int, seed: int, overwrite: bool, **given: int) -
         pair = simulate_pair(preset("demo", width=size, height=size, seed=seed))
         with products.transaction(outputs, overwrite) as names:
             _write(names, pair)
-    if not given["quiet"]:
+    if as_json:
+        from psfmatch_cli.strict_json import to_json
+
+        say(
+            to_json(
+                {"files": outputs, "n_changed": len(pair.transients), "flux_ratio": pair.config.flux_ratio}, indent=2
+            )
+        )
+    elif not given["quiet"]:
         told = f"{len(pair.transients)} sources changed, flux ratio {pair.config.flux_ratio:g}"
         say(one_line(f"demo: {told} -> {folder}"))
 

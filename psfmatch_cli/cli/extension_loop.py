@@ -133,6 +133,10 @@ def error_of_all(errors: Mapping[str, Exception]) -> Exception:
     return made
 
 
+#: Counts of a summary that are added up, where all chips have them.
+_COUNTS = ("n_sources", "n_difference_sources")
+
+
 def _end(run: Run, found: Extensions, errors: Mapping[str, Exception]) -> None:
     """Note how a run ends of which at least one chip is done, and its totals."""
     if errors:
@@ -144,7 +148,7 @@ def _end(run: Run, found: Extensions, errors: Mapping[str, Exception]) -> None:
         "n_failed": len(errors),
         "n_skipped": len(found.skipped),
         "matched_by": found.by,
-        "n_sources": sum(summary["n_sources"] for summary in done),
+        **{name: sum(made[name] for made in done) for name in _COUNTS if all(name in made for made in done)},
     }
 
 

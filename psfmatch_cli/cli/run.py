@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,13 @@ _FILES = ("mask", "variance", "noise", "weight", "psf")
 
 @contextmanager
 def running(
-    command: str, given: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Mapping[str, Path | None]
+    command: str,
+    given: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    outputs: Mapping[str, Path | None],
+    *,
+    line: Sequence[str] | None = None,
+    loaded: LoadedSettings | None = None,
 ) -> Iterator[Run]:
     """A run whose settings are loaded and whose outputs are checked; its record is kept if it fails.
 
@@ -48,8 +54,12 @@ def running(
         Exposures by role.
     outputs : mapping of str to Path or None
         Products by role, the main one last; "metadata" is the record.
+    line : sequence of str, optional
+        The command line for the record, instead of that of this process.
+    loaded : LoadedSettings, optional
+        Instead of those that the options, the environment and a file say.
     """
-    record = RunRecord(command, arguments())
+    record = RunRecord(command, arguments() if line is None else list(line))
     with reporting(given["verbose"], given["quiet"], record.warnings):
         run = Run(given, record, dict(inputs), dict(outputs))
         may_write_record = False
@@ -57,7 +67,7 @@ def running(
             files = {**inputs, **_further_inputs(given, inputs)}
             products.check(outputs, files.values(), given["overwrite"])
             may_write_record = True
-            loaded = settings_of(given)
+            loaded = settings_of(given) if loaded is None else loaded
             record.settings = run.settings = loaded.settings
             record.setting_sources = loaded.sources
             for role, path in files.items():

@@ -6,7 +6,7 @@ or hand it to another process.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -80,6 +80,8 @@ class Work:
         Takes what was learned: how the files were read, and the metadata of the task; also if it fails.
     outputs : collection of Path
         Files that will be written. That none of them lies beside an input and was read with it is checked.
+    reader : callable, optional
+        Reads an exposure, with the arguments and errors of `psfmatch_cli.io.read_exposure`, which it is without.
     """
 
     inputs: Mapping[str, Path]
@@ -87,6 +89,7 @@ class Work:
     settings: Settings
     record: WorkRecord = field(default_factory=WorkRecord)
     outputs: Collection[Path] = ()
+    reader: Callable[..., Exposure] | None = None
 
     def subtract(self) -> Matched:
         """The difference of the pair, and its score image and the table of its sources where they are wanted.
@@ -166,7 +169,7 @@ class Work:
         from psfmatch_cli.outputs import check_distinct
 
         options = read_options(self.given, role if role in ("template", "science") else "")
-        exposure = read_exposure(self.inputs[role], options, role=role)
+        exposure = (self.reader or read_exposure)(self.inputs[role], options, role=role)
         self.record.add_reading(role, exposure)
         check_distinct(self.outputs, exposure.facts.files.values())
         return exposure
