@@ -28,7 +28,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|np|astropy|pydantic|fits|collections|pathlib|logging)(\..*)?"),
     ("py:.*", r"Any|ArrayLike|Callable|Card|Iterable|Iterator|Literal|NDArray|Path|Search|Sequence|Table|WCS"),
-    ("py:.*", r"Mapping(\[.*)?|BackgroundFit|DifferenceSourceConfig"),
+    ("py:.*", r"Mapping(\[.*)?|BackgroundFit|DifferenceSourceConfig|Direction"),
 ]
 smartquotes = False
 default_role = "py:obj"

@@ -10,7 +10,7 @@ import pytest
 from doc_pages import GUIDE, PAGES, README, ROOT, blocks, run_sessions, sessions, words
 from psfmatch_cli import cli
 from psfmatch_cli.cli import config
-from psfmatch_cli.cli.exits import HANGUP, INTERRUPTED, TERMINATED
+from psfmatch_cli.cli.exits import BAD_QUALITY, HANGUP, INTERRUPTED, TERMINATED
 from psfmatch_cli.errors import InputError, NoCandidatesError, UsageError
 from psfmatch_cli.settings import load_settings
 
@@ -90,7 +90,7 @@ def test_make_targets_and_exit_statuses_of_the_readme_exist():
     assert set(table) == {
         "0",
         *(str(kind.exit_code) for kind in (InputError, UsageError, NoCandidatesError)),
-        *map(str, (HANGUP, INTERRUPTED, TERMINATED)),
+        *map(str, (BAD_QUALITY, HANGUP, INTERRUPTED, TERMINATED)),
     }
 
 

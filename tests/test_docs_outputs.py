@@ -178,7 +178,9 @@ def test_the_items_of_the_summary(folder):
     check(summary(folder / "found_metadata.json"), named("detect"))
     check(summary(folder / "changed_metadata.json"), named("detect, on a difference"))
     check(summary(folder / "curve_metadata.json"), named("measure"))
-    only_outside = {"score_width", "kernel_file", *named("detect, on a difference")}
+    # The quality of a difference counts its sources, too.
+    counted = {"n_positive", "n_negative"}
+    only_outside = {"score_width", "kernel_file", *named("detect, on a difference")} - counted
     rows_of_info = fits.getdata(folder / "diff_kernel.fits", "INFO")["JSON"]
     assert {name.partition(".")[0] for name in named("match and subtract")} - only_outside == set(
         json.loads("\n".join(rows_of_info))

@@ -10,7 +10,7 @@ import click
 from psfmatch_cli.cli import options, subtract
 
 
-@options.command("batch", "psfmatch batch template.fits 'night/*.fits' -o differences")
+@options.command("batch", "psfmatch batch pairs.csv -o differences")
 @click.argument("pairs", type=click.Path(path_type=Path), metavar="PAIRS|TEMPLATE")
 @click.argument("science", nargs=-1, metavar="[SCIENCE]...")
 @options.option(

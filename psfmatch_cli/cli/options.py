@@ -189,20 +189,22 @@ positions = chain(
         multiple=True,
         section="Positions",
         metavar="RA,DEC",
-        help="A position on the sky: degrees, or hours and degrees such as 10:00:28.0,+02:12:21; repeatable.",
+        help="A position on the sky: degrees, or hours and degrees such as 10:00:28.0,+02:12:21; repeatable. "
+        "[default: none]",
     ),
     option(
         "--at-pixel",
         multiple=True,
         section="Positions",
         metavar="X,Y",
-        help="A position on the pixels, from 0; repeatable. The same pixels in all images.",
+        help="A position on the pixels, from 0; repeatable. The same pixels in all images. [default: none]",
     ),
     option(
         "--sources",
         section="Positions",
         metavar="FILE",
-        help="Positions of a table (.fits, .ecsv, .csv) or of DS9 regions (.reg), read as those of subtract --sources.",
+        help="Positions of a table (.fits, .ecsv, .csv) or of DS9 regions (.reg), read as those of subtract --sources. "
+        "[default: none]",
     ),
     option(
         "--sources-columns",
