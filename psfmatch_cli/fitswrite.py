@@ -78,7 +78,7 @@ def write_exposures(files: Sequence[ExposureFile], *, overwrite: bool = False, t
     for file in files:
         check_suffix(file.path)
     # Filters of warnings are the process's, not a thread's: all that touches them is done before and around.
-    made = [_file_hdus(file) for file in files]
+    made = _unshared([_file_hdus(file) for file in files])
     with warnings.catch_warnings(), beside(threads) as start:
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
         beside_first = [
@@ -88,6 +88,23 @@ def write_exposures(files: Sequence[ExposureFile], *, overwrite: bool = False, t
             _write(file.path, hdus, overwrite)
         for ended in beside_first:
             ended()
+
+
+def _unshared(files: list[fits.HDUList]) -> list[fits.HDUList]:
+    """The HDUs of files no two of which share their pixels.
+
+    Astropy swaps the bytes of an array in place while it writes it: another thread that writes the same array would
+    write nonsense.
+    """
+    seen: set[int] = set()
+    for hdus in files:
+        planes = [hdu for hdu in hdus if type(hdu) is fits.ImageHDU and hdu.data is not None]
+        starts = [hdu.data.__array_interface__["data"][0] for hdu in planes]
+        for hdu, start in zip(planes, starts, strict=True):
+            if start in seen:
+                hdu.data = hdu.data.copy()
+        seen.update(starts)
+    return files
 
 
 def _file_hdus(file: ExposureFile) -> fits.HDUList:
@@ -144,7 +161,8 @@ def exposure_hdus(exposure: Exposure, cards: Iterable[Card] = (), history: Itera
         hdu.header.extend(geometry, unique=True)
         hdus.append(hdu)
     if exposure.psf is not None:
-        hdus.append(fits.ImageHDU(np.asarray(exposure.psf.image, np.float64), name="PSF"))
+        # Two exposures may have one PSF: each file gets a copy, see `_unshared`.
+        hdus.append(fits.ImageHDU(np.array(exposure.psf.image, np.float64), name="PSF"))
     if isinstance(exposure.psf, VaryingPsf):
         hdus.append(_psf_table(exposure.psf.model))
     for hdu in hdus:
@@ -154,7 +172,7 @@ def exposure_hdus(exposure: Exposure, cards: Iterable[Card] = (), history: Itera
 
 def _psf_table(model: PsfexModel) -> fits.BinTableHDU:
     """The PSF at any place, as PSFEx writes it."""
-    images = np.asarray(model.coefficients, np.float32)
+    images = np.array(model.coefficients, np.float32)
     column = fits.Column(COLUMN, f"{images.size}E", dim=str(images.shape[::-1]), array=images[None])
     hdu = fits.BinTableHDU.from_columns([column], name="PSF_DATA")
     append_cards(hdu.header, psfex_cards(model))

@@ -1,5 +1,6 @@
 import logging
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -205,3 +206,18 @@ def test_several_files_are_as_each_alone(tmp_path, threads):
     with pytest.raises(UsageError, match=r"b\.txt"):
         write_exposures([ExposureFile(tmp_path / "d.fits", made[0]), ExposureFile(tmp_path / "b.txt", made[1])])
     assert not (tmp_path / "d.fits").exists()
+
+
+def test_files_written_beside_each_other_share_no_pixels(tmp_path):
+    # Astropy swaps the bytes in place: with shared arrays one of the files would hold nonsense now and then.
+    rng = np.random.default_rng(8)
+    one = Exposure(MaskedImage.from_arrays(rng.normal(size=(300, 400)), variance=np.ones((300, 400))))
+    one = replace(one, psf=gaussian_psf(3.0))
+    files = [ExposureFile(tmp_path / f"{n}.fits", one, [], []) for n in range(4)]
+    for _ in range(5):
+        write_exposures(files, overwrite=True, threads=4)
+        for file in files:
+            with fits.open(file.path, checksum=True) as hdus:
+                np.testing.assert_array_equal(hdus["IMAGE"].data, one.image)
+                np.testing.assert_array_equal(hdus["PSF"].data, one.psf.image)
+    assert one.image.dtype.isnative

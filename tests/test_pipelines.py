@@ -82,6 +82,7 @@ def test_every_command_prints_json_for_scripts(psfmatch, pair_folder, tmp_path):
         "match": (*pair, "-o", "matched.fits"),
         "subtract": (*pair, "-o", "diff.fits"),
         "batch": (*pair, "-o", "out", "--jobs", 1),
+        "fakes": (*pair, "-o", "fakes.ecsv"),
         "kernel": ("diff_kernel.fits",),
         "measure": ("diff.fits", "--at", "150,2.2", "-o", "curve.ecsv"),
         "demo": ("demo", "--size", 64),
@@ -92,6 +93,7 @@ def test_every_command_prints_json_for_scripts(psfmatch, pair_folder, tmp_path):
     assert {line.split()[0] for line in lines} == set(COMMANDS) - {"report"}, "whose result is a page to look at"
     for name, arguments in lines.items():
         ended = psfmatch(*name.split(), *arguments, "--json")
+        assert ended.out, (name, ended)
         assert (ended.status, bool(json.loads(ended.out))) == (0, True), name
 
 

@@ -50,12 +50,13 @@ OPENERS = {
     "open": {"fitsfile.py", "unpack.py", "outputs.py"},
     "Table.read": {"tables.py"},
     "read_text": {
-        "setting_sources.py",
-        "regions.py",
-        "provenance.py",
+        "cli/batch_manifest.py",
         "cli/report_files.py",
-        "publish.py",
         "memory.py",
+        "provenance.py",
+        "publish.py",
+        "regions.py",
+        "setting_sources.py",
     },
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
+import platform
 import threading
 import time
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def subtract_pair(job: Job) -> Outcome:
             made,
             seconds=time.monotonic() - clock,
             cpu_seconds=time.process_time() - cpu,
-            worker=f"{socket.gethostname()}:{os.getpid()}",
+            worker=f"{platform.node()}:{os.getpid()}",
         )
 
 
