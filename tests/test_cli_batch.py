@@ -202,6 +202,8 @@ def start(environment, where, *arguments):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Whoever runs the tests may ignore Ctrl-C, as jobs in the background do, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
