@@ -29,7 +29,7 @@ def main(found_file: str, truth_file: str) -> None:
             others += 1
             snr = "        -"
         raised = " ".join(name.removeprefix("flag_") for name in flags if source[name])
-        print(f"{source['x']:6.1f} {source['y']:6.1f} {source['significance']:13.1f} {snr}  {raised}".rstrip())
+        print(f"{source['x']:6.1f} {source['y']:6.1f} {source['snr']:13.1f} {snr}  {raised}".rstrip())
     print(f"{len(recovered)} of {len(truth)} changed sources found, {others} other detections")
 
 

@@ -67,7 +67,7 @@ def test_the_python_script_recovers_the_fluxes(tmp_path, environment):
 def test_the_comparison_tells_true_sources_from_others(tmp_path, environment):
     truth = Table({"x": [10.0, 50.0], "y": [20.0, 60.0], "snr": [12.0, 8.0]})
     truth.write(tmp_path / "truth.ecsv")
-    found = Table({"x": [10.5, 11.0, 90.0], "y": [20.0, 20.0, 90.0], "significance": [11.0, 9.0, 30.0]})
+    found = Table({"x": [10.5, 11.0, 90.0], "y": [20.0, 20.0, 90.0], "snr": [11.0, 9.0, 30.0]})
     found["flag_bad"] = [False, False, True]
     found.write(tmp_path / "found.ecsv")
     done = run([sys.executable, EXAMPLES / "compare_with_truth.py", "found.ecsv", "truth.ecsv"], tmp_path, environment)
