@@ -172,15 +172,11 @@ class _LocalNoise:
         return NoiseTerms(
             target,
             convolved,
-            _images(sources.kernel, px, py),
+            sources.kernel.images(px, py),
             sources.target_correlation,
             sources.convolved_correlation,
-            None if sources.psf is None else _images(sources.psf, px, py),
+            None if sources.psf is None else sources.psf.images(px, py),
         )
-
-
-def _images(kernel: MatchingKernel, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.tensordot(kernel.spatial.terms(x, y).T, kernel.term_images, axes=1)
 
 
 def _sky_variance(image: MaskedImage, not_sky: NDArray[np.bool_]) -> NDArray[np.float32]:

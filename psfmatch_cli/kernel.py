@@ -137,6 +137,10 @@ class MatchingKernel:
         """Kernel image at a parent position, (size, size)."""
         return np.tensordot(self.spatial.terms(x, y), self.term_images, axes=1)
 
+    def images(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Kernel images at parent positions x, y (n,); (n, size, size)."""
+        return np.tensordot(self.spatial.terms(x, y).T, self.term_images, axes=1)
+
     def sum(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
         """Kernel sum at parent positions: the flux ratio, and the shape of x and y broadcast."""
         return np.tensordot(self.term_images.sum(axis=(1, 2)), self.spatial.terms(x, y), axes=1)

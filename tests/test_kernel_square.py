@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import reference_direct as direct
-from made_pairs import box_of, known_kernel
+from made_pairs import known_kernel
 from psfmatch_cli.convolve import convolve
 from psfmatch_cli.exposure import MaskedImage
-from psfmatch_cli.kernel import MatchingKernel, SpatialModel, exponent_pairs
+from psfmatch_cli.kernel import exponent_pairs
 from psfmatch_cli.kernel_square import TOLERANCE, SquaredKernel, correlated_variance_factor
 
 SHAPE = (400, 520)
@@ -61,21 +61,6 @@ def test_noise_is_right_to_half_a_percent_also_beside_bright_stars(order):
         exact = (here * variance[y - half : y + half + 1, x - half : x + half + 1]).sum()
         ratios.append(np.sqrt(made.variance[y, x] / exact))
     assert np.abs(np.array(ratios) - 1).max() < 0.005
-
-
-def test_correlated_noise_gets_the_variance_it_has():
-    rng = np.random.default_rng(6)
-    shape, smoothing = (400, 400), np.array([[0.25, 0.5, 0.25]])
-    smoothing = smoothing.T @ smoothing
-    white = MatchingKernel(smoothing[None], np.ones((1, 1)), SpatialModel("chebyshev1", 0, box_of(shape)))
-    noise = convolve(MaskedImage.from_arrays(rng.normal(size=shape), variance=np.ones(shape)), white)
-    image, variance = noise.image[1:-1, 1:-1], noise.variance[1:-1, 1:-1]
-    own = np.array([[1, 4, 6, 4, 1]]) / 6.0
-    made = convolve(
-        MaskedImage.from_arrays(image, variance=variance), known_kernel(1, image.shape), autocorrelation=own.T @ own
-    )
-    # 1.6e5 pixels with a correlation length of some 3 pixels each way: about 1 % of the variance at one sigma.
-    assert np.nanvar(made.image) == pytest.approx(np.mean(made.variance[np.isfinite(made.variance)]), rel=0.03)
 
 
 def test_white_noise_needs_no_correction():

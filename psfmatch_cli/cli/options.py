@@ -159,6 +159,26 @@ all_extensions = option(
     "used) or 3 (no candidates or no solution).",
 )
 
+
+def _columns_of_sources(section: str) -> Decorator:
+    """How the positions of the table of --sources are read."""
+    return chain(
+        option(
+            "--sources-columns",
+            section=section,
+            metavar="X,Y",
+            help="The two columns of --sources with the positions. [default: found by their names]",
+        ),
+        option(
+            "--sources-origin",
+            type=click.Choice(["0", "1"]),
+            section=section,
+            help="Number of the first pixel in pixel columns of --sources. "
+            "[default: 0; 1 for FITS names such as X_IMAGE]",
+        ),
+    )
+
+
 sources = chain(
     option(
         "--sources",
@@ -169,18 +189,7 @@ sources = chain(
         "without that, pixels are used (x, y from 0; X_IMAGE, Y_IMAGE from 1; ...). The record says which. Of a table "
         "made by psfmatch candidates, those that were not refused. [default: detected on the science exposure]",
     ),
-    option(
-        "--sources-columns",
-        section="Matching",
-        metavar="X,Y",
-        help="The two columns of --sources with the positions. [default: found by their names]",
-    ),
-    option(
-        "--sources-origin",
-        type=click.Choice(["0", "1"]),
-        section="Matching",
-        help="Number of the first pixel in pixel columns of --sources. [default: 0; 1 for FITS names such as X_IMAGE]",
-    ),
+    _columns_of_sources("Matching"),
 )
 
 positions = chain(
@@ -206,18 +215,7 @@ positions = chain(
         help="Positions of a table (.fits, .ecsv, .csv) or of DS9 regions (.reg), read as those of subtract --sources. "
         "[default: none]",
     ),
-    option(
-        "--sources-columns",
-        section="Positions",
-        metavar="X,Y",
-        help="The two columns of --sources with the positions. [default: found by their names]",
-    ),
-    option(
-        "--sources-origin",
-        type=click.Choice(["0", "1"]),
-        section="Positions",
-        help="Number of the first pixel in pixel columns of --sources. [default: 0; 1 for FITS names such as X_IMAGE]",
-    ),
+    _columns_of_sources("Positions"),
 )
 
 sigma = setting_option(
