@@ -17,7 +17,6 @@ from psfmatch_cli.grid import has_sky
 from psfmatch_cli.results import SubtractExposuresResult
 from psfmatch_cli.settings import Settings
 from psfmatch_cli.sky_positions import sky_of
-from psfmatch_cli.whitened import psf_model_of
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -72,7 +71,7 @@ def _add_fluxes(table: Table, result: SubtractExposuresResult, science: Exposure
         "template": result.matched_exposure if forward else result.warped_exposure,
         "science": science if forward else result.matched_exposure,
     }
-    psf = psf_model_of(science if forward else result.warped_exposure)
+    psf = result.target_psf
     factor = abs(scale_factor(forward, result.psf_matching_kernel.center_sum, result.normalize))
     x, y = (np.asarray(table[axis], np.float64) for axis in "xy")
     for role, exposure in images.items():

@@ -64,6 +64,8 @@ class Difference:
         Whether the difference was filtered so that its noise is white.
     psf : Psf or None
         Of the difference, where it is not that of the image that was matched to.
+    target_psf : Psf or None
+        Of the image that was matched to, where it has been asked for already.
     """
 
     matched: MaskedImage
@@ -76,6 +78,7 @@ class Difference:
     normalize: Scale
     decorrelated: bool = False
     psf: Psf | None = None
+    target_psf: Psf | None = None
 
 
 def build_difference(

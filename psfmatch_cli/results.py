@@ -13,6 +13,7 @@ from psfmatch_cli.difference import Difference
 from psfmatch_cli.exposure import Exposure, MaskedImage
 from psfmatch_cli.kernel import BackgroundModel, MatchingKernel
 from psfmatch_cli.photometry import with_scale_of, without_pedestals
+from psfmatch_cli.psf import Psf
 from psfmatch_cli.register import psf_of
 from psfmatch_cli.summary import Findings, summarise
 from psfmatch_cli.whitened import psf_model_of
@@ -89,9 +90,12 @@ class SubtractExposuresResult(MatchExposuresResult):
         science exposure (WCS, filter, header, calibration) with other pixels; on the template's scale the calibration
         and the cards in counts are the template's. Its PSF is that of the exposure that was matched to,
         modelled on its stars where it came without one; where it was decorrelated, with the filter applied.
+    target_psf : Psf or None
+        PSF of the exposure that was matched to: its own, or modelled on its stars; None without either.
     """
 
     subtracted_exposure: Exposure
+    target_psf: Psf | None
 
     @property
     def subtracted_masked_image(self) -> MaskedImage:
@@ -135,10 +139,11 @@ def subtracted_result(science: Exposure, result: MatchExposuresResult, images: D
     """The match with its difference: the science exposure with other pixels, calibrated on the scale that they have."""
     target = science if result.convolved == "template" else result.warped_exposure
     # Fluxes of the difference are as good as its PSF: with a profile of the right width they are 10 to 20 % off.
-    psf = images.psf or psf_model_of(target) or result.matched_exposure.psf
+    target_psf = images.target_psf or psf_model_of(target)
+    psf = images.psf or target_psf or result.matched_exposure.psf
     header = without_pedestals(science.header)
     made = science.with_pixels(images.difference, psf=psf, header=header)
     if result.summary["normalize"] == "template":
         made = with_scale_of(made, result.warped_exposure)
     fields = {name: getattr(result, name) for name in MatchExposuresResult.__dataclass_fields__}
-    return SubtractExposuresResult(**fields, subtracted_exposure=made)
+    return SubtractExposuresResult(**fields, subtracted_exposure=made, target_psf=target_psf)

@@ -67,13 +67,15 @@ def whitened(
     width = robust_width(made.image, sky_mask(made.image, science.masked_image))
     scale = variance_scale(width) if settings.subtraction.scale_variance else 1.0
     log.info("difference decorrelated: filters of %d pixels, sky width %.3f", made.grid.size, width)
+    target_psf = psf_model_of(target)
     return replace(
         images,
         difference=rescaled(made.image, 1.0, scale),
         sky_width=width,
         variance_scale=scale,
         decorrelated=True,
-        psf=filtered_psf(psf_model_of(target), made),
+        psf=filtered_psf(target_psf, made),
+        target_psf=target_psf,
     )
 
 
